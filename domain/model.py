@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 # ── facts: what can give access, as read from Stripe and from our grants; never pre-judged ──────────
 
@@ -255,3 +255,41 @@ class Claim(Struct, frozen=True, kw_only=True):
     claimed_seq: int
     claims: int
     failures: int
+
+
+# ── stored answers ──────────────────────────────────────────────────────────────────────────────────
+
+
+class StoredSegment(Struct, frozen=True, kw_only=True):
+    """One segment of a stored timeline; `entitlements` are the bytes of its `EntitlementSet`, ready to send."""
+
+    begins_at: datetime
+    ends_at: datetime | None
+    entitlements: Raw
+
+
+class StoredSet(Struct, frozen=True, kw_only=True):
+    """The stored answers of one user and app: segment i has version `first_version + i`.
+
+    A catalog's defaults for users we do not know are a `StoredSet` too, with `user_key` and
+    `first_version` 0 and one endless segment.
+    """
+
+    project: str
+    app: str
+    user_key: int
+    first_version: int
+    last_version: int
+    catalog_version: int
+    computed_at: datetime
+    #: Frozen time of the customer's Stripe test clock; None: real time.
+    clock_at: datetime | None = None
+    segments: tuple[StoredSegment, ...]
+
+
+class CachedSet(Struct, frozen=True, kw_only=True):
+    """A `StoredSet` as caches hold it. The user's id is not in it: the key is a hash, the reader knows it."""
+
+    stored: StoredSet
+    #: Unix seconds, taken before the bytes left Postgres (before COMMIT by a writer): copying never renews it.
+    read_at: float

@@ -1,0 +1,274 @@
+"""The only reader of the environment: one frozen Struct, validated for the process that asks.
+
+Every value is `TOLLHOUSE_NAME`, or `TOLLHOUSE_NAME_FILE` naming a file that holds it. A name we do not
+know is an error, because a mistyped setting that is silently ignored costs a night. Secrets do not print.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from msgspec import Struct
+
+from domain.errors import Invalid
+
+Process = Literal["webhook", "read", "api", "worker", "scheduler", "cli", "migrate", "stripe-cli"]
+Mode = Literal["live", "test"]
+
+
+class Secret(str):
+    """A value that must not appear in logs or tracebacks: `reveal()` gives it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __str__(self) -> str:
+        return "…"
+
+    def reveal(self) -> str:
+        return str.__str__(self)
+
+
+class WebhookSecret(Struct, frozen=True):
+    """An endpoint's signing secret; `not_after` None: no end. Two are valid while one is rotated."""
+
+    secret: Secret
+    not_after: datetime | None = None
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    #: Free name of this deployment; stored with its first use, so that two never share a database.
+    env: str = "local"
+    database_url: Secret = Secret("")
+    #: Redis of the queue; wants `maxmemory-policy noeviction`.
+    redis_url: Secret = Secret("")
+    #: Redis of the cache; default: the queue's server, next database.
+    cache_url: Secret = Secret("")
+    #: `sk_…` or a restricted `rk_…`; its prefix fixes the mode. Never given to `webhook` and `read`.
+    stripe_secret_key: Secret = Secret("")
+    #: Comma-separated `whsec_…`, each optionally `whsec_…@2026-12-01T00:00:00Z` (not valid after).
+    stripe_webhook_secrets: tuple[WebhookSecret, ...] = ()
+    stripe_api_base: str = "https://api.stripe.com"
+    #: Calls per second; 0: unlimited; -1: 20 in test mode and 60 in live mode.
+    stripe_rate: float = -1.0
+    #: One HTTP request to Stripe, and all reads of one sync, in seconds.
+    stripe_timeout_s: float = 8.0
+    fetch_timeout_s: float = 10.0
+    #: Comma-separated `version:hex` (at least 32 bytes); new keys use the highest version.
+    key_peppers: tuple[tuple[int, Secret], ...] = ()
+    log_level: str = "info"
+    log_format: str = "json"
+    #: How long a worker owns a target; longer than fetch_timeout_s, or healthy runs get fenced.
+    lease_s: float = 15.0
+    #: Base of the back-off after a failure: base·2^attempts, at most 300 s.
+    retry_base_s: float = 0.5
+    #: Re-read of an object that Stripe may not show yet; at most three times.
+    recheck_s: float = 15.0
+    sweep_interval_s: float = 1.0
+    #: The sweeper rings a target again only after this (doubling to 12 times of it).
+    ring_again_s: float = 5.0
+    #: Ringing has failed for so long: the sweeper syncs by itself.
+    direct_after_s: float = 5.0
+    #: Budget for one bell at the door; Redis never delays the answer to Stripe by more.
+    ring_timeout_s: float = 0.25
+    #: A webhook request answers 503 after this when Postgres is slow.
+    database_timeout_s: float = 4.0
+    #: A read entry is fresh for so long after its bytes left Postgres, and kept (marked stale) for stale_s.
+    fresh_s: float = 10.0
+    stale_s: float = 900.0
+    #: Age at which the `t` of a signature is refused, either direction.
+    signature_tolerance_s: int = 300
+
+
+#: What a process cannot start without. `webhook` has no Stripe key by design (docs/event-path.md).
+REQUIRED: dict[Process, tuple[str, ...]] = {
+    "webhook": ("database_url", "redis_url", "stripe_webhook_secrets"),
+    "read": ("database_url", "redis_url", "key_peppers"),
+    "api": ("database_url", "redis_url", "key_peppers", "stripe_secret_key"),
+    "worker": ("database_url", "redis_url", "stripe_secret_key"),
+    "scheduler": ("database_url", "redis_url", "stripe_secret_key"),
+    "cli": ("database_url",),
+    "stripe-cli": ("database_url", "stripe_secret_key"),
+    "migrate": ("database_url",),
+}
+
+PREFIX = "TOLLHOUSE_"
+
+
+class SettingsInvalid(Invalid):
+    """The environment lacks something or says something impossible."""
+
+    code = "settings_invalid"
+
+
+def load_settings(process: Process, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of one process.
+
+    Raises:
+        SettingsInvalid: naming the variable and what to write there.
+    """
+    values = {name: _parse(name, text) for name, text in _given(environ).items()}
+    missing = [name for name in REQUIRED[process] if not values.get(name)]
+    if missing:
+        names = ", ".join(_variable(name) for name in missing)
+        raise SettingsInvalid(
+            f"{process} needs {names}: set it (or {_variable(missing[0])}_FILE) in the environment; "
+            ".env.example lists every setting."
+        )
+    settings = Settings(**values)
+    if settings.fetch_timeout_s >= settings.lease_s:
+        raise SettingsInvalid(
+            "TOLLHOUSE_FETCH_TIMEOUT_S must be shorter than TOLLHOUSE_LEASE_S, "
+            "or a slow but healthy run loses its lease before it can commit."
+        )
+    return settings
+
+
+def stripe_mode(secret_key: str) -> Mode:
+    """The mode a Stripe key belongs to, by its prefix.
+
+    Raises:
+        SettingsInvalid: for anything but sk_live_, rk_live_, sk_test_, rk_test_.
+    """
+    for mode in ("live", "test"):
+        if secret_key.startswith((f"sk_{mode}_", f"rk_{mode}_")):
+            return mode
+    raise SettingsInvalid(
+        "TOLLHOUSE_STRIPE_SECRET_KEY must start with sk_test_, rk_test_, sk_live_ or rk_live_; "
+        "copy it from the Stripe dashboard, Developers, API keys."
+    )
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, str]:
+    fields = set(Settings.__struct_fields__)
+    given: dict[str, str] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in fields and name.endswith("_file"):
+            name, text = name.removesuffix("_file"), _read_file(variable, text)  # noqa: PLW2901
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {_variable(near[0])}?" if near else "; .env.example lists every setting."
+            raise SettingsInvalid(f"{variable} is not a setting of Tollhouse{hint}")
+        if text != "":
+            given[name] = text
+    if "redis_url" in given and "cache_url" not in given:
+        given["cache_url"] = _next_database(given["redis_url"])
+    return given
+
+
+def _read_file(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsInvalid(f"{variable} names {path}, which cannot be read: {error.strerror}.") from error
+
+
+def _parse(name: str, text: str) -> Any:
+    parse = _PARSERS.get(name) or _TYPES[_HINTS[name]]
+    try:
+        return parse(text)
+    except SettingsInvalid:
+        raise
+    except ValueError as error:
+        raise SettingsInvalid(f"{_variable(name)} is not valid: {error}.") from error
+
+
+def _parse_database_url(text: str) -> Secret:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("write it as postgresql://user:password@host:5432/database")
+    return Secret(text)
+
+
+def _parse_redis_url(text: str) -> Secret:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("write it as redis://host:6379/0")
+    return Secret(text)
+
+
+def _parse_stripe_key(text: str) -> Secret:
+    stripe_mode(text)
+    return Secret(text)
+
+
+def _parse_webhook_secrets(text: str) -> tuple[WebhookSecret, ...]:
+    return tuple(_parse_webhook_secret(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _parse_webhook_secret(text: str) -> WebhookSecret:
+    secret, _, until = text.partition("@")
+    if not secret.startswith("whsec_"):
+        raise ValueError(
+            "each secret starts with whsec_; the endpoint's page in the Stripe dashboard shows it"
+        )
+    if not until:
+        return WebhookSecret(Secret(secret))
+    not_after = datetime.fromisoformat(until)
+    return WebhookSecret(Secret(secret), not_after.astimezone(UTC))
+
+
+def _parse_peppers(text: str) -> tuple[tuple[int, Secret], ...]:
+    peppers = []
+    for part in text.split(","):
+        version, _, pepper = part.strip().partition(":")
+        if not version.isdigit() or len(bytes.fromhex(pepper)) < MIN_PEPPER_BYTES:
+            raise ValueError(
+                "write version:hex with at least 64 hex digits, such as 1:$(openssl rand -hex 32)"
+            )
+        peppers.append((int(version), Secret(pepper)))
+    return tuple(sorted(peppers, reverse=True))
+
+
+def _parse_positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError("write a number of seconds above 0")
+    return value
+
+
+def _parse_log_level(text: str) -> str:
+    if text.lower() not in {"debug", "info", "warning", "error"}:
+        raise ValueError("write debug, info, warning or error")
+    return text.lower()
+
+
+def _parse_log_format(text: str) -> str:
+    if text not in {"json", "console"}:
+        raise ValueError("write json or console")
+    return text
+
+
+def _next_database(redis_url: str) -> str:
+    base, slash, number = redis_url.rpartition("/")
+    if slash and number.isdigit():
+        return f"{base}/{int(number) + 1}"
+    return f"{redis_url.rstrip('/')}/1"
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+#: 256 bits: the pepper is the key of an HMAC-SHA256.
+MIN_PEPPER_BYTES = 32
+
+_HINTS = get_type_hints(Settings)
+_TYPES: dict[Any, Any] = {str: str, Secret: Secret, float: _parse_positive, int: int}
+_PARSERS: dict[str, Any] = {
+    "database_url": _parse_database_url,
+    "redis_url": _parse_redis_url,
+    "cache_url": _parse_redis_url,
+    "stripe_secret_key": _parse_stripe_key,
+    "stripe_webhook_secrets": _parse_webhook_secrets,
+    "stripe_rate": float,
+    "key_peppers": _parse_peppers,
+    "log_level": _parse_log_level,
+    "log_format": _parse_log_format,
+}

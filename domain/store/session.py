@@ -1,0 +1,110 @@
+"""Opens every connection and every transaction on Postgres; whoever opens one commits it, once.
+
+The event path, recompute and reads are SQL on this pool. Nothing here or in any other store module commits
+by itself: a store function is one named statement that takes a connection.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from domain.errors import Broken, Unavailable
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+
+#: What a restart, a failover, a full server or a lost race looks like: the same statement will work later.
+AWAY: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.DiskFullError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+
+
+class Database:
+    """A lazy pool: it is made without touching Postgres, so that the start order of processes is free."""
+
+    def __init__(self, url: str, *, max_size: int = 10, timeout_s: float = 10.0, name: str) -> None:
+        self._url = url
+        self._max_size = max_size
+        self._timeout_s = timeout_s
+        self._name = name
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One READ COMMITTED transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            Unavailable: Postgres is away, too slow, or chose this transaction in a deadlock.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection on which each statement commits by itself.
+
+        Raises:
+            Unavailable: Postgres is away or too slow.
+        """
+        try:
+            pool = await self._open()
+            async with pool.acquire(timeout=self._timeout_s) as connection:
+                yield connection
+        except AWAY as error:
+            # A commit whose answer got lost may or may not have happened: every caller can run again.
+            raise Unavailable(f"Postgres did not answer: {type(error).__name__}") from error
+        except asyncpg.UndefinedTableError as error:
+            raise Unavailable(
+                "The database has no schema yet: run `tollhouse migrate`.", code="schema_behind"
+            ) from error
+        except asyncpg.PostgresError as error:
+            raise Broken(f"Postgres refused a statement: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), timeout=self._timeout_s)
+            except TimeoutError:
+                pool.terminate()
+
+    async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=self._max_size,
+                    timeout=self._timeout_s,
+                    command_timeout=self._timeout_s,
+                    max_inactive_connection_lifetime=60.0,
+                    server_settings={"application_name": f"tollhouse-{self._name}", "timezone": "UTC"},
+                )
+            return self._pool
+
+
+def rows_changed(status: Any) -> int:
+    """The count in asyncpg's command tag, such as 3 in `UPDATE 3`."""
+    return int(str(status).rpartition(" ")[2])

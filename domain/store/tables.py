@@ -1,0 +1,422 @@
+"""The schema as SQLAlchemy Core tables: what alembic compares with, and what filtered lists select from.
+
+Every column says its unit and where its value comes from. Constraints make wrong states impossible
+instead of unlikely; the protocol they guard is docs/event-path.md.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+INSTANT = DateTime(timezone=True)
+NOW = text("clock_timestamp()")
+LONG_AGO = text("'-infinity'")
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true"), comment="always true: one row"),
+    Column("account_id", Text, nullable=False, comment="acct_…, answered by Stripe to the first key"),
+    Column("mode", Text, nullable=False, comment="live or test, from the key's prefix"),
+    Column("env", Text, nullable=False, comment="TOLLHOUSE_ENV of the process that fixed it"),
+    Column("fixed_at", INSTANT, nullable=False, server_default=NOW),
+    CheckConstraint("id", name="one_row"),
+    _one_of("mode", "live", "test"),
+    comment="The one Stripe account and mode this database belongs to",
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("project", Text, primary_key=True, comment="slug, from the catalog file"),
+    Column("name", Text, nullable=False),
+    Column("catalog_version", BigInteger, nullable=False, comment="head: the version in force"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    comment="Product lines; each owns its users, catalog and money",
+)
+
+apps = Table(
+    "apps",
+    metadata,
+    Column("project", Text, ForeignKey("projects.project"), primary_key=True),
+    Column("app", Text, primary_key=True, comment="slug, from the catalog file"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    Column("removed_at", INSTANT, comment="set when the catalog head no longer lists it"),
+    comment="Micro-apps of a project",
+)
+
+catalogs = Table(
+    "catalogs",
+    metadata,
+    Column(
+        "project",
+        Text,
+        ForeignKey("projects.project", deferrable=True, initially="DEFERRED"),
+        primary_key=True,
+    ),
+    Column("version", BigInteger, primary_key=True, comment="1, 2, … per project"),
+    Column("body", JSON, nullable=False, comment="domain.rules.catalog.Catalog, canonical JSON"),
+    Column("sha256", LargeBinary, nullable=False, comment="of body: an equal one makes no new version"),
+    Column("applied_at", INSTANT, nullable=False, server_default=NOW),
+    CheckConstraint("version > 0", name="version_positive"),
+    comment="Immutable versions of the catalog",
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("price_id", Text, primary_key=True, comment="price_…, Stripe's"),
+    Column("project", Text, ForeignKey("projects.project"), nullable=False),
+    Column("plan", Text, nullable=False, comment="catalog key"),
+    Column("price", Text, nullable=False, comment="catalog key: month, year, once"),
+    Column("revision", Integer, nullable=False, comment="1, 2, …: one per change of amount"),
+    Column("is_head", Boolean, nullable=False, comment="the revision that new checkouts sell"),
+    Column("currencies", ARRAY(Text), nullable=False, comment="ISO codes, lower case; the first is its own"),
+    CheckConstraint("revision > 0", name="revision_positive"),
+    UniqueConstraint("project", "plan", "price", "revision"),
+    Index("prices_head_key", "project", "plan", "price", unique=True, postgresql_where=text("is_head")),
+    comment="Which Stripe price is which revision of which price of the catalog",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True, comment="base62, the public part of the key"),
+    Column("kind", Text, nullable=False),
+    Column("project", Text, ForeignKey("projects.project"), comment="null: operator of every project"),
+    Column("app", Text),
+    Column("name", Text, nullable=False, comment="shown as actor"),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("secret_hmac", LargeBinary, nullable=False, comment="HMAC-SHA256(pepper, secret)"),
+    Column("pepper_version", Integer, nullable=False, comment="which of TOLLHOUSE_KEY_PEPPERS"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    Column("expires_at", INSTANT),
+    Column("revoked_at", INSTANT),
+    Column("last_used_at", INSTANT),
+    ForeignKeyConstraint(["project", "app"], ["apps.project", "apps.app"]),
+    _one_of("kind", "app", "project", "operator"),
+    CheckConstraint("octet_length(secret_hmac) = 32", name="secret_hmac_length"),
+    CheckConstraint(
+        "(kind = 'app' AND project IS NOT NULL AND app IS NOT NULL)"
+        " OR (kind = 'project' AND project IS NOT NULL AND app IS NULL)"
+        " OR (kind = 'operator' AND app IS NULL)",
+        name="kind_names",
+    ),
+    comment="API keys; the secret itself is nowhere",
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_key", BigInteger, Identity(always=True), primary_key=True),
+    Column("project", Text, ForeignKey("projects.project"), nullable=False),
+    Column("user_id", Text, nullable=False, comment="the project's own id, opaque"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    Column(
+        "catalog_version", BigInteger, nullable=False, server_default="0", comment="of its last recompute"
+    ),
+    Column("next_boundary_at", INSTANT, comment="when a stored answer next changes by itself"),
+    Column("clock_at", INSTANT, comment="frozen time of the customer's Stripe test clock; null: real time"),
+    CheckConstraint("char_length(user_id) BETWEEN 1 AND 255", name="user_id_length"),
+    UniqueConstraint("project", "user_id"),
+    UniqueConstraint("user_key", "project"),
+    Index("users_behind_idx", "project", "catalog_version"),
+    Index("users_boundary_idx", "next_boundary_at", postgresql_where=text("next_boundary_at IS NOT NULL")),
+    comment="Persons, teams or accounts, as their project names them",
+)
+
+stripe_customers = Table(
+    "stripe_customers",
+    metadata,
+    Column("ref", UUID(as_uuid=True), primary_key=True, comment="ours; customer.metadata.tollhouse_ref"),
+    Column("project", Text, nullable=False),
+    Column("user_key", BigInteger, nullable=False),
+    Column("stripe_customer_id", Text, unique=True, comment="cus_…; null until Stripe has answered"),
+    Column("is_primary", Boolean, nullable=False, comment="used for new checkouts"),
+    Column("generation", Integer, nullable=False, server_default="1", comment="part of the idempotency key"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    Column("deleted_at", INSTANT, comment="when Stripe said deleted"),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    CheckConstraint("NOT (is_primary AND deleted_at IS NOT NULL)", name="deleted_not_primary"),
+    Index("stripe_customers_primary_key", "user_key", unique=True, postgresql_where=text("is_primary")),
+    Index("stripe_customers_user_idx", "user_key"),
+    comment="Which Stripe customer is which user: the only authority on it",
+)
+
+checkout_sessions = Table(
+    "checkout_sessions",
+    metadata,
+    Column("ref", UUID(as_uuid=True), primary_key=True, comment="ours; the session's client_reference_id"),
+    Column("project", Text, nullable=False),
+    Column("app", Text, nullable=False),
+    Column("user_key", BigInteger, nullable=False),
+    Column("stripe_session_id", Text, unique=True, comment="cs_…; null until Stripe has answered"),
+    Column("mode", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="creating, then Stripe's: open, complete, expired"),
+    Column("payment_status", Text, comment="Stripe's: paid, unpaid, no_payment_required"),
+    Column("items", JSON, nullable=False, comment="[{plan, price, quantity}] as asked"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    Column("expires_at", INSTANT, comment="Stripe's"),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    ForeignKeyConstraint(["project", "app"], ["apps.project", "apps.app"]),
+    _one_of("mode", "subscription", "payment"),
+    Index("checkout_sessions_user_idx", "user_key"),
+    comment="Checkouts that apps asked for",
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("stripe_subscription_id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("user_key", BigInteger, nullable=False),
+    Column("stripe_customer_id", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="Stripe's, whatever it is"),
+    Column("created_at", INSTANT, nullable=False, comment="Stripe's"),
+    Column("trial_end", INSTANT),
+    Column("cancel_at", INSTANT),
+    Column("cancel_at_period_end", Boolean, nullable=False),
+    Column("ended_at", INSTANT),
+    Column("pause_behavior", Text, comment="pause_collection.behavior"),
+    Column("pause_resumes_at", INSTANT, comment="pause_collection.resumes_at"),
+    Column("pause_cause", Text, comment="status_details.paused.subscription.type"),
+    Column(
+        "last_known_status", Text, comment="the last status we know; equal to status unless that is unknown"
+    ),
+    Column("unknown_since", INSTANT, comment="first read of an unknown status"),
+    Column("read_at", INSTANT, nullable=False, server_default=NOW, comment="when Stripe was last read"),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    Index("subscriptions_user_idx", "user_key"),
+    comment="Mirror of Stripe subscriptions as last read",
+)
+
+subscription_items = Table(
+    "subscription_items",
+    metadata,
+    Column("stripe_item_id", Text, primary_key=True),
+    Column(
+        "stripe_subscription_id",
+        Text,
+        ForeignKey("subscriptions.stripe_subscription_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("project", Text, nullable=False),
+    Column("price_id", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("quantity", BigInteger, comment="null: metered"),
+    Column("period_start", INSTANT, nullable=False),
+    Column("period_end", INSTANT, nullable=False),
+    Index("subscription_items_subscription_idx", "stripe_subscription_id"),
+    comment="Mirror of subscription items as last read",
+)
+
+purchases = Table(
+    "purchases",
+    metadata,
+    Column("purchase_id", Text, primary_key=True, comment="{object_id}/{line id}"),
+    Column("project", Text, nullable=False),
+    Column("user_key", BigInteger, nullable=False),
+    Column("stripe_customer_id", Text, nullable=False),
+    Column("object_kind", Text, nullable=False),
+    Column("object_id", Text, nullable=False, comment="cs_… or in_…"),
+    Column("price_id", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("paid_at", INSTANT, nullable=False, comment="creation of the charge, else of the session; kept"),
+    Column("captured_minor", BigInteger, nullable=False, comment="captured of its payment, minor units"),
+    Column("currency", Text, nullable=False, comment="ISO, lower case"),
+    Column("read_at", INSTANT, nullable=False, server_default=NOW),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    _one_of("object_kind", "checkout.session", "invoice"),
+    CheckConstraint("captured_minor >= 0 AND quantity >= 0", name="amounts"),
+    Index("purchases_user_idx", "user_key"),
+    comment="Mirror of paid one-time lines as last read",
+)
+
+entitlements = Table(
+    "entitlements",
+    metadata,
+    Column("user_key", BigInteger, primary_key=True),
+    Column("app", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column(
+        "first_version", BigInteger, nullable=False, comment="of segment 0; segment i has first_version + i"
+    ),
+    Column("last_version", BigInteger, nullable=False, comment="highest number ever given; never falls"),
+    Column("catalog_version", BigInteger, nullable=False, comment="it was computed under; never falls"),
+    Column("computed_at", INSTANT, nullable=False, comment="business time of the recompute"),
+    Column("timeline", JSON, nullable=False, comment="[{begins_at, ends_at, entitlements}], byte for byte"),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    ForeignKeyConstraint(["project", "app"], ["apps.project", "apps.app"]),
+    CheckConstraint("first_version > 0 AND last_version >= first_version", name="versions"),
+    comment="Stored answers: one timeline per user and app",
+)
+
+entitlement_history = Table(
+    "entitlement_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("user_key", BigInteger, nullable=False),
+    Column("app", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("begins_at", INSTANT, nullable=False, comment="business time from which it was answered"),
+    Column("ends_at", INSTANT, comment="known then as its end; null: none was known"),
+    Column("cause", Text, nullable=False, comment="event type, boundary, catalog, …"),
+    Column("catalog_version", BigInteger, nullable=False),
+    Column("facts", JSON, nullable=False, comment="domain.model.Facts it was computed from"),
+    Column("body", JSON, nullable=False, comment="the entitlements, byte for byte"),
+    Column("recorded_at", INSTANT, nullable=False, server_default=NOW),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    UniqueConstraint("user_key", "app", "version"),
+    comment="What was answered, and from what; rows are only added",
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("event_id", Text, primary_key=True, comment="evt_… of Stripe, th_… of our own"),
+    Column("source", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("object_kind", Text, comment="what a worker reads"),
+    Column("object_id", Text),
+    Column("target_kind", Text, comment="customer, or the object while its customer is not known"),
+    Column("target_ref", Text),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("retry_at", INSTANT, nullable=False, server_default=LONG_AGO),
+    Column("received_at", INSTANT, nullable=False, server_default=NOW),
+    Column("done_at", INSTANT),
+    Column("created_at", INSTANT, comment="Stripe's, whole seconds: never an order"),
+    Column("api_version", Text),
+    Column("request_id", Text, comment="of the delivery, follows the event into the worker's log"),
+    Column("payload", LargeBinary, comment="zlib of the body; null: expired by retention, or internal"),
+    Column("payload_sha256", LargeBinary, comment="of the body; stays after retention"),
+    _one_of(
+        "source",
+        "stripe",
+        "poll",
+        "sync",
+        "claim",
+        "timer",
+        "reconcile",
+        "adopt",
+        "link",
+        "import",
+        "operator",
+    ),
+    _one_of("state", "pending", "processed", "ignored", "foreign", "failed"),
+    CheckConstraint("(target_kind IS NULL) = (target_ref IS NULL)", name="target_whole"),
+    CheckConstraint("(object_kind IS NULL) = (object_id IS NULL)", name="object_whole"),
+    CheckConstraint(
+        "state IN ('ignored', 'foreign') OR (target_ref IS NOT NULL AND object_id IS NOT NULL)",
+        name="work_has_target",
+    ),
+    CheckConstraint("state <> 'ignored' OR target_ref IS NULL", name="ignored_has_no_target"),
+    CheckConstraint("(state = 'pending') = (done_at IS NULL)", name="done_or_pending"),
+    CheckConstraint("state IN ('pending', 'processed') OR reason IS NOT NULL", name="reason_said"),
+    Index(
+        "webhook_events_pending_idx", "target_kind", "target_ref", postgresql_where=text("state = 'pending'")
+    ),
+    Index(
+        "webhook_events_foreign_idx",
+        "target_kind",
+        "target_ref",
+        postgresql_where=text("state = 'foreign' AND target_ref IS NOT NULL"),
+    ),
+    Index("webhook_events_received_idx", "received_at", "event_id"),
+    comment="The inbox: hints that an object may have changed",
+)
+
+sync_targets = Table(
+    "sync_targets",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("stripe_id", Text, nullable=False),
+    Column("owner", Text, nullable=False, server_default="unknown"),
+    Column("dirty_seq", BigInteger, nullable=False, server_default="0", comment="rises with every hint"),
+    Column("synced_seq", BigInteger, nullable=False, server_default="0", comment="dirty_seq as last settled"),
+    Column("state", Text, nullable=False, server_default="active"),
+    Column("lease_token", Text, comment="who may commit"),
+    Column("lease_until", INSTANT),
+    Column("claims", Integer, nullable=False, server_default="0", comment="since the last outcome"),
+    Column("attempts", Integer, nullable=False, server_default="0", comment="failures of any kind in a row"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="Broken in a row; 8 is dead"),
+    Column("due_at", INSTANT, nullable=False, server_default=LONG_AGO),
+    Column("rung_at", INSTANT, nullable=False, server_default=LONG_AGO),
+    Column(
+        "rings", Integer, nullable=False, server_default="0", comment="by the sweeper since the last claim"
+    ),
+    Column("last_error", Text),
+    UniqueConstraint("kind", "stripe_id"),
+    _one_of("owner", "unknown", "ours", "foreign"),
+    _one_of("state", "active", "dead"),
+    CheckConstraint("synced_seq <= dirty_seq", name="settled_at_most_dirty"),
+    CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
+    Index(
+        "sync_targets_owed_idx",
+        "due_at",
+        postgresql_where=text("dirty_seq > synced_seq AND state = 'active'"),
+    ),
+    comment="What is owed a sync, and who is on it",
+)
+
+timers = Table(
+    "timers",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("due_at", INSTANT, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_ref", Text, nullable=False),
+    Column("object_kind", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("payload", JSON, nullable=False, comment="what is awaited, the ref, and how often it was tried"),
+    UniqueConstraint("object_kind", "object_id", "cause"),
+    Index("timers_due_idx", "due_at"),
+    comment="Moments at which Stripe is to be read again; each becomes an internal event",
+)
+
+stripe_budget = Table(
+    "stripe_budget",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true")),
+    Column("next_at", INSTANT, nullable=False, server_default=LONG_AGO, comment="first free slot"),
+    Column("slow_until", INSTANT, nullable=False, server_default=LONG_AGO, comment="half rate after a 429"),
+    CheckConstraint("id", name="one_row"),
+    comment="The read budget for Stripe, shared by every process",
+)

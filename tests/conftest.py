@@ -1,0 +1,94 @@
+"""Real servers for every test: one embedded Postgres and Valkey, one migrated template, a clone per test."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+
+from deploy.local.postgres import running_postgres
+from deploy.local.valkey import running_valkey
+from domain.context import Context, open_context
+from domain.settings import Secret, Settings
+from domain.store import schema
+
+PEPPER = "ab" * 32
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(servers_directory: Path) -> Iterator[str]:
+    with running_postgres(servers_directory / "postgres", fsync=False) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers_directory: Path) -> Iterator[str]:
+    with running_valkey(servers_directory / "valkey", persist=False) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> str:
+    """The name of a migrated, otherwise empty database: cloning it takes milliseconds."""
+    asyncio.run(_make_template(postgres_url))
+    return "tollhouse_template"
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A fresh migrated database of this test's own."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template_database}" STRATEGY FILE_COPY')
+    yield _with_database(postgres_url, name)
+    await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await admin.close()
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str) -> Settings:
+    """Settings of a test deployment, waits compressed; each test has Redis databases of its own."""
+    queue = next(_numbers) % 500 * 2 + 2
+    base = redis_url.rpartition("/")[0]
+    return Settings(
+        env="test",
+        database_url=Secret(database_url),
+        redis_url=Secret(f"{base}/{queue}"),
+        cache_url=Secret(f"{base}/{queue + 1}"),
+        key_peppers=((1, Secret(PEPPER)),),
+        stripe_secret_key=Secret("sk_test_simulator"),
+        retry_base_s=0.05,
+        recheck_s=0.2,
+    )
+
+
+@pytest.fixture
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    """A Context without Stripe; `tests/flows/conftest.py` adds the simulator."""
+    async with open_context("cli", settings) as opened:
+        yield opened
+
+
+def with_settings(settings: Settings, **changes: object) -> Settings:
+    return msgspec.structs.replace(settings, **changes)
+
+
+async def _make_template(postgres_url: str) -> None:
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute("CREATE DATABASE tollhouse_template")
+    await admin.close()
+    await schema.upgrade(_with_database(postgres_url, "tollhouse_template"))
+
+
+def _with_database(url: str, name: str) -> str:
+    return f"{url.rpartition('/')[0]}/{name}"
