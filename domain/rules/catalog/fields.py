@@ -18,6 +18,8 @@ KEY = re.compile(r"[a-z][a-z0-9_]*")
 KEY_LENGTH = 60
 #: The largest whole number that every JSON reader keeps exact.
 MOST = 2**53 - 1
+#: How much of a wrong value an error repeats.
+SHOWN_LENGTH = 60
 
 
 class CatalogInvalid(Invalid):
@@ -72,7 +74,7 @@ class Table:
         self._asked.add(key)
         return self._content.get(key)
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         return tuple(self._content)
 
     def text(self, key: str, default: str | None) -> str:
@@ -133,10 +135,10 @@ class Table:
     def tables(self, key: str) -> dict[str, "Table"]:
         """The tables `[….key.NAME]` by their name, sorted; a name that is no key is reported."""
         parent = self.table(key)
-        for name in parent.keys():
+        for name in parent.names():
             if not is_key(name):
                 parent.wrong(name, f"is no key; use [a-z][a-z0-9_]*, at most {KEY_LENGTH} characters")
-        return {name: parent.table(name) for name in sorted(parent.keys()) if is_key(name)}
+        return {name: parent.table(name) for name in sorted(parent.names()) if is_key(name)}
 
     def known(self, key: str, names: Iterable[str], known: Collection[str], what: str) -> tuple[str, ...]:
         """`names` without the ones that are not `known`; each of those is reported under `key`."""
@@ -188,4 +190,4 @@ def show(value: object) -> str:
     """A wrong value as its author wrote it, shortened."""
     shown = f'"{value}"' if isinstance(value, str) else str(value)
     shown = shown.lower() if isinstance(value, bool) else shown
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+    return shown if len(shown) <= SHOWN_LENGTH else f"{shown[:SHOWN_LENGTH]}…"

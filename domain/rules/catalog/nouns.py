@@ -22,11 +22,7 @@ DisputePolicy = Literal["suspend", "keep", "any_invoice"]
 PauseVoidPolicy = Literal["paid_through", "keep"]
 
 
-class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every noun here is: frozen, and strict about its stored JSON."""
-
-
-class GrantValue(_Part, frozen=True):
+class GrantValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plan gives of one feature, or a feature's default."""
 
     #: true/false, a whole number, a value of the enum, strings of the set; None: unlimited (integers only).
@@ -35,7 +31,7 @@ class GrantValue(_Part, frozen=True):
     per_unit: bool = False
 
 
-class Policy(_Part, frozen=True):
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grace_days: int = 7
     #: Grace when the first invoice after a trial fails; None: the same as `grace_days`.
     grace_days_after_trial: int | None = None
@@ -47,24 +43,24 @@ class Policy(_Part, frozen=True):
     pause_void: PauseVoidPolicy = "paid_through"
 
 
-class CheckoutOptions(_Part, frozen=True):
+class CheckoutOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     automatic_tax: bool = False
     tax_id_collection: bool = False
     allow_promotion_codes: bool = False
 
 
-class PortalOptions(_Part, frozen=True):
+class PortalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Plans a customer may switch between in Stripe's portal; at most 10.
     switch_plans: tuple[str, ...] = ()
 
 
-class App(_Part, frozen=True):
+class App(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: str
     #: Exact origins (scheme://host[:port]) to which a checkout or the portal may send the customer back.
     redirect_origins: tuple[str, ...] = ()
 
 
-class Feature(_Part, frozen=True):
+class Feature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: str
     type: FeatureType
     #: The apps that see it, sorted.
@@ -80,7 +76,7 @@ class Feature(_Part, frozen=True):
     max_stale_s: int = 86_400
 
 
-class Price(_Part, frozen=True):
+class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: str
     #: None: a one-time price.
     interval: Interval | None = None
@@ -99,7 +95,7 @@ class Price(_Part, frozen=True):
         return self.interval is None
 
 
-class Plan(_Part, frozen=True):
+class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: str
     name: str
     kind: PlanKind = "base"
@@ -123,7 +119,7 @@ class Plan(_Part, frozen=True):
     prices: dict[str, Price] = {}
 
 
-class OlderGrants(_Part, frozen=True):
+class OlderGrants(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a grandfathered plan granted in an earlier version, active on `[since, until)`."""
 
     plan: str
@@ -132,7 +128,7 @@ class OlderGrants(_Part, frozen=True):
     grants: dict[str, GrantValue]
 
 
-class Catalog(_Part, frozen=True, dict=True):
+class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One version of one project's catalog. Everything keyed is sorted by its key."""
 
     project: str

@@ -1,0 +1,50 @@
+"""The catalog: what a project sells and what it gives. Read from TOML, kept as JSON, asked by the engine."""
+
+from domain.rules.catalog.fields import CatalogError, CatalogInvalid
+from domain.rules.catalog.file import parse_catalog_file
+from domain.rules.catalog.lookups import find_price, lookup_key, plan_grants, plan_of, with_older_grants
+from domain.rules.catalog.nouns import (
+    App,
+    Catalog,
+    CheckoutOptions,
+    Feature,
+    GrantValue,
+    OlderGrants,
+    Plan,
+    Policy,
+    PortalOptions,
+    Price,
+    decode_catalog,
+    encode_catalog,
+    is_same_content,
+)
+from domain.rules.catalog.stripe_shape import stripe_objects
+from domain.rules.catalog.values import fits, is_nothing, read_value
+
+__all__ = [
+    "App",
+    "Catalog",
+    "CatalogError",
+    "CatalogInvalid",
+    "CheckoutOptions",
+    "Feature",
+    "GrantValue",
+    "OlderGrants",
+    "Plan",
+    "Policy",
+    "PortalOptions",
+    "Price",
+    "decode_catalog",
+    "encode_catalog",
+    "find_price",
+    "fits",
+    "is_nothing",
+    "is_same_content",
+    "lookup_key",
+    "parse_catalog_file",
+    "plan_grants",
+    "plan_of",
+    "read_value",
+    "stripe_objects",
+    "with_older_grants",
+]
