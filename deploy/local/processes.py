@@ -19,6 +19,8 @@ from typing import Protocol, TypeVar
 
 #: Option number of prctl(2): the signal a process gets when the thread that forked it ends.
 PR_SET_PDEATHSIG = 1
+#: Option number of prctl(2): orphans below us become our children instead of init's.
+PR_SET_CHILD_SUBREAPER = 36
 
 #: How often a waiting loop looks again. Ready processes are seen within this time; 5 ms costs no measurable
 #: CPU.
@@ -146,17 +148,21 @@ def wait_until_ready(child: Child, pause: Callable[[float], None] = time.sleep) 
     `pause` sleeps, and may raise to give up waiting. Raises ProcessFailed when the process ends first or the
     program's `ready_timeout_s` passes; the process is then left to the caller to stop.
     """
-    deadline = child.started_at + child.program.ready_timeout_s
-    while not child.program.is_ready(child):
-        if has_ended(child):
-            raise ProcessFailed(
-                f"{child.program.name} {describe_end(child)} before it was ready.{log_tail(child)}"
-            )
-        if time.monotonic() > deadline:
-            waited = child.program.ready_timeout_s
-            raise ProcessFailed(f"{child.program.name} was not ready after {waited:.0f} s.{log_tail(child)}")
+    while not is_ready(child):
         pause(LOOK_EVERY_S)
     return time.monotonic() - child.started_at
+
+
+def is_ready(child: Child) -> bool:
+    """One look. Raises ProcessFailed when the process has ended, or has taken too long to become ready."""
+    if child.program.is_ready(child):
+        return True
+    name, limit_s = child.program.name, child.program.ready_timeout_s
+    if has_ended(child):
+        raise ProcessFailed(f"{name} {describe_end(child)} before it was ready.{log_tail(child)}")
+    if time.monotonic() - child.started_at > limit_s:
+        raise ProcessFailed(f"{name} was not ready after {limit_s:.0f} s.{log_tail(child)}")
+    return False
 
 
 def stop(child: Child, is_hurried: Callable[[], bool] = lambda: False) -> None:
@@ -205,6 +211,23 @@ def kill_group(group: int) -> None:
         return
 
 
+def become_subreaper() -> None:
+    """Let the kernel hand us what our children leave behind, so that we can reap it (`reap_group`)."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_group(group: int, timeout_s: float = 2.0) -> None:
+    """Reap the orphans of a killed group that became our children; there may be none."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            pid, _ = os.waitpid(-group, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            time.sleep(LOOK_EVERY_S)
+
+
 def describe_end(child: Child) -> str:
     """How an ended process ended, for people: `ended with exit code 3`, `was ended by SIGKILL`."""
     if not has_ended(child):
@@ -235,16 +258,18 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    death_signal: signal.Signals = signal.SIGKILL,
+    death_signal: signal.Signals | None = signal.SIGKILL,
     run_as: tuple[int, int] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start one process that leads its own session and gets `death_signal` when we die.
+    """Start one process that leads its own session and gets `death_signal` (None: nothing) when we die.
 
     `stdout` takes stderr too. Raises ProcessFailed when the executable is missing or may not be run.
     """
     parent = os.getpid()
 
     def bind_to_parent() -> None:
+        if death_signal is None:
+            return
         _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         # We may have died between fork and prctl: then no signal will ever come, so the child ends itself.
         if os.getppid() != parent:
