@@ -61,7 +61,7 @@ async def open_context(process: Process, settings: Settings) -> AsyncIterator[Co
         if process in WITH_STRIPE:
             from domain.stripe_gateway import StripeGateway  # noqa: PLC0415 - 2 MB that `read` never needs
 
-            stripe = StripeGateway(settings, database)
+            stripe = StripeGateway(settings)
             stack.push_async_callback(stripe.close)
         yield Context(settings=settings, database=database, cache=cache, stripe=stripe, now=database_now)
 

@@ -261,7 +261,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class StoredSegment(Struct, frozen=True, kw_only=True):
-    """One segment of a stored timeline; `entitlements` are the bytes of its `EntitlementSet`, ready to send."""
+    """One segment of a stored timeline; `entitlements` are the bytes of its `EntitlementSet`."""
 
     begins_at: datetime
     ends_at: datetime | None
@@ -291,5 +291,5 @@ class CachedSet(Struct, frozen=True, kw_only=True):
     """A `StoredSet` as caches hold it. The user's id is not in it: the key is a hash, the reader knows it."""
 
     stored: StoredSet
-    #: Unix seconds, taken before the bytes left Postgres (before COMMIT by a writer): copying never renews it.
+    #: Unix seconds, taken before the bytes left Postgres (a writer: before COMMIT); copying never renews it.
     read_at: float

@@ -75,7 +75,7 @@ async def append_history(
     cause: str,
     facts: bytes,
 ) -> None:
-    """Keep what was answered: `segments` are (version, segment) pairs; a version already kept stays as it is."""
+    """Keep what was answered: (version, segment) pairs; a version already kept stays as it is."""
     await connection.execute(
         """
         INSERT INTO entitlement_history

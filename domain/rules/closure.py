@@ -1,0 +1,65 @@
+"""What belongs to an object, and how to tell that Stripe answered older than its event. Pure.
+
+Stripe gives no promise that a read shows what an event announced a moment ago. So the fields below are
+compared between the pending payloads of an object and what was read; a difference is read again later,
+at most three times (docs/event-path.md, "Rechecks").
+"""
+
+from typing import Any
+
+import msgspec
+
+#: Fields whose difference between payload and read may mean a lagging read, by kind of object.
+WATCHED: dict[str, tuple[str, ...]] = {
+    "customer": ("deleted",),
+    "subscription": (
+        "status",
+        "cancel_at",
+        "cancel_at_period_end",
+        "ended_at",
+        "trial_end",
+        "pause_collection",
+    ),
+    "checkout.session": ("status", "payment_status"),
+}
+
+MAX_RECHECKS = 3
+
+Watched = dict[str, Any]
+
+
+def watched_fields(object_kind: str, found: Any) -> Watched:
+    """The fields of an object (payload or answer) that are compared; unreadable ones are left out."""
+    if not isinstance(found, dict):
+        return {}
+    watched = {name: found[name] for name in WATCHED.get(object_kind, ()) if name in found}
+    if object_kind == "subscription" and (items := _items(found)) is not None:
+        watched["items"] = items
+    return watched
+
+
+def is_older(awaited: Watched, read: Watched) -> bool:
+    """Whether what was read differs from what an event announced; a field that one side lacks is equal."""
+    return any(name in read and read[name] != value for name, value in awaited.items())
+
+
+def awaited_by(object_kind: str, payload: bytes) -> Watched:
+    """The watched fields in a stored payload of Stripe's; empty where it is unreadable."""
+    try:
+        event = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return {}
+    data = event.get("data") if isinstance(event, dict) else None
+    return watched_fields(object_kind, data.get("object") if isinstance(data, dict) else None)
+
+
+def _items(subscription: dict[str, Any]) -> list[list[Any]] | None:
+    """[[item id, price id, quantity], …] sorted; None where the shape is another version's."""
+    items = subscription.get("items")
+    data = items.get("data") if isinstance(items, dict) else None
+    if not isinstance(data, list):
+        return None
+    try:
+        return sorted([item["id"], item["price"]["id"], item.get("quantity")] for item in data)
+    except (KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,195 @@
+"""Which Stripe events are hints for us, of which object, and whom they concern.
+
+`USED` is the code, the documentation and the endpoint's configuration in one table. A payload never says
+what is true: it only names an object, and the customer (the target) whose turn it is.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from domain.errors import Rejected
+from domain.model import EventState, NewEvent, TargetRef
+
+
+class Use(Struct, frozen=True):
+    """What one event type is a hint of, and why we listen to it."""
+
+    #: The kind of object a worker reads: customer, subscription, checkout.session.
+    object_kind: str
+    why: str
+
+
+USED: dict[str, Use] = {
+    "checkout.session.completed": Use("checkout.session", "a purchase or the start of a subscription"),
+    "checkout.session.async_payment_succeeded": Use("checkout.session", "a delayed payment arrived"),
+    "checkout.session.async_payment_failed": Use("checkout.session", "a delayed payment will not arrive"),
+    "checkout.session.expired": Use("checkout.session", "an open checkout can no longer be paid"),
+    "customer.subscription.created": Use("subscription", "a new source of access"),
+    "customer.subscription.updated": Use("subscription", "status, items, end or pause may have changed"),
+    "customer.subscription.deleted": Use("subscription", "canceled; not a deletion"),
+    "customer.subscription.paused": Use("subscription", "status became paused"),
+    "customer.subscription.resumed": Use("subscription", "status is no longer paused"),
+    "customer.subscription.trial_will_end": Use("subscription", "a reminder to look again"),
+    "customer.subscription.pending_update_applied": Use("subscription", "items changed at last"),
+    "customer.subscription.pending_update_expired": Use("subscription", "items stay as they are"),
+    "customer.created": Use("customer", "may carry the reference of a checkout that crashed half-way"),
+    "customer.updated": Use("customer", "may have gained that reference"),
+    "customer.deleted": Use("customer", "no longer primary"),
+}
+
+_IDENTIFIER = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class EnvelopeObject(Struct, frozen=True):
+    """`data.object`, whatever it is; only what names it and its customer is looked at."""
+
+    id: Any = None
+    object: Any = None
+    customer: Any = None
+
+
+class EnvelopeData(Struct, frozen=True):
+    object: EnvelopeObject = EnvelopeObject()
+
+
+class RelatedObject(Struct, frozen=True):
+    id: Any = None
+    type: Any = None
+
+
+class Envelope(Struct, frozen=True):
+    """An event of any API version: a snapshot (`object: event`) or a thin one (`v2.core.event`)."""
+
+    id: str
+    type: str
+    object: str = "event"
+    created: Any = None
+    livemode: bool = False
+    account: Any = None
+    context: Any = None
+    api_version: str | None = None
+    data: EnvelopeData | None = None
+    related_object: RelatedObject | None = None
+
+
+class Deployment(Struct, frozen=True):
+    """The Stripe account and mode that this database belongs to."""
+
+    account_id: str
+    mode: str
+    env: str
+
+
+class BodyRefused(Rejected):
+    """The body is signed but is no event."""
+
+    code = "bad_body"
+
+
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """The event in a request body.
+
+    Raises:
+        BodyRefused: not JSON, not an event, or named in a way no event of Stripe's is.
+    """
+    try:
+        envelope = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BodyRefused("The signature or the body is not valid.") from error
+    is_named = _IDENTIFIER.fullmatch(envelope.id) and _IDENTIFIER.fullmatch(envelope.type)
+    # th_… is the name of our own events: a delivery must not be able to take one.
+    if not is_named or envelope.id.startswith("th_"):
+        raise BodyRefused("The signature or the body is not valid.")
+    return envelope
+
+
+def classify(envelope: Envelope, deployment: Deployment | None) -> NewEvent:
+    """What the door stores: pending with a target, or at once ignored or foreign, with the reason.
+
+    `deployment` None: not known yet; nothing is judged foreign, the worker does it.
+    """
+    event = NewEvent(
+        event_id=envelope.id,
+        source="stripe",
+        type=envelope.type,
+        state=EventState.PENDING,
+        created_at=_created(envelope.created),
+        api_version=_identifier(envelope.api_version),
+    )
+    if deployment is not None and (reason := foreign_reason(envelope, deployment)):
+        return msgspec.structs.replace(event, state=EventState.FOREIGN, reason=reason)
+    use = USED.get(envelope.type)
+    if use is None:
+        return msgspec.structs.replace(event, state=EventState.IGNORED, reason="unused_type")
+    object_id = _object_id(envelope)
+    if object_id is None:
+        return msgspec.structs.replace(event, state=EventState.IGNORED, reason="no_target")
+    return msgspec.structs.replace(
+        event,
+        object_kind=use.object_kind,
+        object_id=object_id,
+        target=_target(envelope, use.object_kind, object_id),
+    )
+
+
+def foreign_reason(envelope: Envelope, deployment: Deployment) -> str | None:
+    """Why this event is not of our account and mode; None: it is. An absent account means ours."""
+    if envelope.livemode != (deployment.mode == "live"):
+        return "other_mode"
+    account = _account(envelope.account) or _account(envelope.context)
+    if account is not None and account != deployment.account_id:
+        return "other_account"
+    return None
+
+
+def customer_of(payload_object: EnvelopeObject) -> str | None:
+    """The customer an object names: an id, an expanded object, or None."""
+    customer = payload_object.customer
+    if isinstance(customer, dict):
+        customer = customer.get("id")
+    return _identifier(customer)
+
+
+def _object_id(envelope: Envelope) -> str | None:
+    if envelope.data is not None:
+        return _identifier(envelope.data.object.id)
+    if envelope.related_object is not None:
+        return _identifier(envelope.related_object.id)
+    return None
+
+
+def _target(envelope: Envelope, object_kind: str, object_id: str) -> TargetRef:
+    if object_kind == "customer":
+        return TargetRef("customer", object_id)
+    customer = customer_of(envelope.data.object) if envelope.data is not None else None
+    return TargetRef("customer", customer) if customer else TargetRef(object_kind, object_id)
+
+
+def _account(value: Any) -> str | None:
+    """A thin event's `context` may also name something that is no account."""
+    named = _identifier(value)
+    return named if named is not None and named.startswith("acct_") else None
+
+
+def _identifier(value: Any) -> str | None:
+    """The value, if it can be an id in our tables and in a URL: printable ASCII, at most 255 long."""
+    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
+
+
+def _created(value: Any) -> datetime | None:
+    """Stripe's `created`: unix seconds in snapshots, RFC 3339 in thin events; None where unreadable."""
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).astimezone(UTC)
+        if isinstance(value, int):
+            return datetime.fromtimestamp(value, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None

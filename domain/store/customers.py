@@ -1,0 +1,78 @@
+"""Whose a Stripe customer is: by our own rows alone, never by e-mail and never by metadata naming a user."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.store.session import Connection
+
+
+class CustomerOwner(Struct, frozen=True, kw_only=True):
+    project: str
+    user_key: int
+
+
+class LockedUser(Struct, frozen=True, kw_only=True):
+    user_key: int
+    project: str
+    user_id: str
+    catalog_version: int
+    #: Frozen time of the user's Stripe test clock; None: real time.
+    clock_at: datetime | None
+
+
+async def find_owner(connection: Connection, customer_id: str) -> CustomerOwner | None:
+    """The user a Stripe customer belongs to; None: no row of ours holds its id."""
+    row = await connection.fetchrow(
+        "SELECT project, user_key FROM stripe_customers WHERE stripe_customer_id = $1", customer_id
+    )
+    return None if row is None else CustomerOwner(project=row["project"], user_key=row["user_key"])
+
+
+async def has_unlinked(connection: Connection, ref: UUID) -> bool:
+    """Whether a row of ours with this reference still waits for its Stripe id.
+
+    A row that holds another id is never overwritten, so it does not count.
+    """
+    row = await connection.fetchval(
+        "SELECT 1 FROM stripe_customers WHERE ref = $1 AND stripe_customer_id IS NULL", ref
+    )
+    return row is not None
+
+
+async def bury_customer(connection: Connection, customer_id: str) -> None:
+    """Stripe says deleted: it stops being primary, and stays linked for what it paid."""
+    await connection.execute(
+        """
+        UPDATE stripe_customers SET is_primary = false, deleted_at = coalesce(deleted_at, clock_timestamp())
+        WHERE stripe_customer_id = $1
+        """,
+        customer_id,
+    )
+
+
+async def lock_user(connection: Connection, user_key: int) -> LockedUser:
+    """The user lock: whoever changes or recomputes a user's answers takes it before reading any source."""
+    row = await connection.fetchrow(
+        """
+        SELECT user_key, project, user_id, catalog_version, clock_at FROM users
+        WHERE user_key = $1 FOR UPDATE
+        """,
+        user_key,
+    )
+    if row is None:
+        raise LookupError(f"user_key {user_key} does not exist")
+    return LockedUser(**row)
+
+
+async def note_recompute(
+    connection: Connection, user_key: int, catalog_version: int, next_boundary_at: datetime | None
+) -> None:
+    """What every recompute leaves on the user, whether or not an answer changed."""
+    await connection.execute(
+        "UPDATE users SET catalog_version = $2, next_boundary_at = $3 WHERE user_key = $1",
+        user_key,
+        catalog_version,
+        next_boundary_at,
+    )

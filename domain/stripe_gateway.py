@@ -1,0 +1,174 @@
+"""The only home of the Stripe client: reads, creates, a pinned API version, errors by one table.
+
+Reads give plain JSON as Stripe answered it; `domain.rules.shapes` turns it into our structs. Every read asks
+`reserve` for a slot in the shared read budget first, so that no burst of ours uses up the account's limit.
+Our retries are the protocol's (docs/event-path.md): the SDK retries only what fails within one request.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import stripe
+from stripe import oauth_error
+
+from domain.errors import Broken, ObjectMissing, Unavailable
+from domain.settings import Settings, stripe_mode
+
+JsonObject = dict[str, Any]
+Reserve = Callable[[], Awaitable[None]]
+
+#: Stripe's own maximum for a list page.
+PAGE = 100
+
+#: Reads per second: below what Stripe allows an account (25 in test, 100 in live mode), so that the rest
+#: stays for checkouts and for whatever else uses the account.
+DEFAULT_RATE = {"test": 20.0, "live": 60.0}
+
+#: What becomes of each class of the SDK. A test fails when the SDK gains one that is not here.
+#: "request": decided by status and code, see `_translate_request`.
+FAMILIES: dict[type[stripe.StripeError], Literal["away", "refused", "slow_down", "request", "broken"]] = {
+    stripe.StripeError: "broken",
+    stripe.APIError: "away",
+    stripe.APIConnectionError: "away",
+    stripe.RateLimitError: "slow_down",
+    stripe.AuthenticationError: "refused",
+    stripe.PermissionError: "refused",
+    stripe.InvalidRequestError: "request",
+    stripe.IdempotencyError: "request",
+    stripe.CardError: "broken",
+    stripe.SignatureVerificationError: "broken",
+    stripe.AlreadyCanceledError: "broken",
+    stripe.BlockedByStripeError: "broken",
+    stripe.CannotProceedError: "broken",
+    stripe.CapabilityNotEnabledError: "broken",
+    stripe.ControlledByAlternateResourceError: "broken",
+    stripe.FeatureNotEnabledError: "broken",
+    stripe.FinancialAccountNotOpenError: "broken",
+    stripe.FxQuoteNeedsRefreshError: "broken",
+    stripe.InsufficientFundsError: "broken",
+    stripe.InvalidPaymentMethodError: "broken",
+    stripe.InvalidPayoutMethodError: "broken",
+    stripe.InvalidVaultedCredentialError: "broken",
+    stripe.NotCancelableError: "broken",
+    stripe.QuotaExceededError: "broken",
+    stripe.RecipientNotNotifiableError: "broken",
+    stripe.TemporarySessionExpiredError: "broken",
+    stripe.VerificationAttemptFailedError: "broken",
+    stripe.VerificationExpiredError: "broken",
+    stripe.VerificationNotInitiatedError: "broken",
+    oauth_error.OAuthError: "broken",
+}
+
+
+class SlowDown(Unavailable):
+    """Stripe answered 429: the read budget halves its rate for a minute."""
+
+    code = "stripe_rate_limited"
+
+
+class StripeGateway:
+    """One client per process, for one account and mode. Opens no connection before the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        key = settings.stripe_secret_key.reveal()
+        self.mode = stripe_mode(key)
+        #: Reads per second that all processes share; 0 is unlimited.
+        self.rate = (
+            settings.stripe_rate if settings.stripe_rate >= 0 else {"test": 20.0, "live": 60.0}[self.mode]
+        )
+        stripe.enable_telemetry = False
+        self._http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_s)
+        self._client = stripe.StripeClient(
+            key,
+            base_addresses={"api": settings.stripe_api_base},
+            # One quick retry bridges a dropped keep-alive connection; more would nest with our back-off.
+            max_network_retries=1,
+            http_client=self._http,
+        )
+
+    async def close(self) -> None:
+        await self._http.close_async()  # type: ignore[no-untyped-call] # the SDK's method has no annotations
+        # aiohttp closes its sockets one loop turn later.
+        await asyncio.sleep(0)
+
+    async def read(self, path: str, reserve: Reserve, **params: Any) -> JsonObject:
+        """GET one object.
+
+        Raises:
+            ObjectMissing: Stripe says that it does not exist.
+            Throttled: from `reserve`.
+            Unavailable, Broken: by `FAMILIES`.
+        """
+        await reserve()
+        return await self._call("get", path, params, {})
+
+    async def read_list(self, path: str, reserve: Reserve, **params: Any) -> AsyncIterator[JsonObject]:
+        """GET every object of a list, page by page to its end; errors as `read`."""
+        after: JsonObject = {}
+        while True:
+            page = await self.read(path, reserve, limit=PAGE, **params, **after)
+            for found in page["data"]:
+                yield found
+            if not page.get("has_more") or not page["data"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+
+    async def create(self, path: str, params: JsonObject, *, idempotency_key: str) -> JsonObject:
+        """POST. The same key and params give the same object however often it is called (for 24 hours).
+
+        Raises:
+            Unavailable, Broken: by `FAMILIES`.
+        """
+        return await self._call("post", path, params, {"idempotency_key": idempotency_key})
+
+    async def _call(self, method: str, path: str, params: JsonObject, options: JsonObject) -> JsonObject:
+        with _translated(path):
+            response = await self._client.raw_request_async(method, path, **params, **options)
+        data = response.data
+        if not isinstance(data, dict):
+            raise Broken(f"Stripe answered {path} with something that is no object")
+        return data
+
+
+@contextmanager
+def _translated(path: str) -> Any:
+    try:
+        yield
+    except stripe.StripeError as error:
+        raise _translate(error, path) from error
+    except TimeoutError as error:
+        raise Unavailable(f"Stripe did not answer {path} in time") from error
+
+
+def _translate(error: stripe.StripeError, path: str) -> Unavailable | Broken:
+    match FAMILIES.get(type(error), "broken"):
+        case "away":
+            return Unavailable(f"Stripe did not answer {path}: {_said(error)}")
+        case "slow_down":
+            return SlowDown(f"Stripe answered 429 to {path}")
+        case "refused":
+            return Unavailable(
+                f"Stripe refused our key for {path} ({_said(error)}): check TOLLHOUSE_STRIPE_SECRET_KEY",
+                code="stripe_key_refused",
+                alarm=True,
+            )
+        case "request":
+            return _translate_request(error, path)
+        case "broken":
+            return Broken(f"Stripe refused {path}: {_said(error)}")
+
+
+def _translate_request(error: stripe.StripeError, path: str) -> Unavailable | Broken:
+    if error.http_status == 404 and error.code == "resource_missing":  # noqa: PLR2004 - HTTP's number
+        return ObjectMissing(f"Stripe has no {path}")
+    if error.http_status in {409, 429} or error.code in {"lock_timeout", "idempotency_key_in_use"}:
+        return Unavailable(f"Stripe is busy with {path}: {_said(error)}")
+    return Broken(f"Stripe refused {path}: {_said(error)}")
+
+
+def _said(error: stripe.StripeError) -> str:
+    """Status, code and Stripe's request id: enough to find it in the dashboard, nothing personal."""
+    parts = (error.http_status, error.code, error.request_id)
+    return ", ".join(str(part) for part in parts if part) or type(error).__name__
