@@ -118,6 +118,11 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     product_id: str
     prices: dict[str, Price] = {}
 
+    def gives(self, feature: str) -> bool:
+        """Whether it grants anything of the feature: false, 0 and an empty list are nothing."""
+        grant = self.grants.get(feature)
+        return grant is not None and (grant.value is None or bool(grant.value))
+
 
 class OlderGrants(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a grandfathered plan granted in an earlier version, active on `[since, until)`."""
@@ -162,6 +167,14 @@ class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return {
             app: tuple(feature for _, feature in sorted(self.features.items()) if app in feature.apps)
             for app in self.apps
+        }
+
+    @cached_property
+    def plans_giving(self) -> dict[str, tuple[str, ...]]:
+        """By feature: the plans that give it, lowest rank first."""
+        ranked = sorted(self.plans.values(), key=lambda plan: (plan.rank, plan.key))
+        return {
+            feature: tuple(plan.key for plan in ranked if plan.gives(feature)) for feature in self.features
         }
 
 

@@ -1,0 +1,149 @@
+"""All sources of a user judged at one instant: who says what about which feature, and who is refused why."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from domain.model import Facts, GrantEffect, Reason
+from domain.rules.catalog import Catalog, is_nothing
+from domain.rules.grant import grant_source
+from domain.rules.merge import Claim
+from domain.rules.purchase import purchase_sources
+from domain.rules.sources import Source, Span, seniority, span_at
+from domain.rules.subscription import subscription_sources
+
+#: Reasons for which a plan gives nothing now although its holder still has it.
+_HELD = frozenset(
+    {
+        Reason.DISPUTED,
+        Reason.PAYMENT_UNPAID,
+        Reason.PAYMENT_PAST_DUE,
+        Reason.SUBSCRIPTION_PAUSED,
+        Reason.STATUS_UNKNOWN,
+    }
+)
+#: Effects that give: a Stripe source gives without one.
+_GIVING = frozenset({None, "allow", "add"})
+
+ClaimsByEffect = Mapping[GrantEffect, Mapping[str, list[Claim]]]
+
+
+class Judged(Struct, frozen=True):
+    """One source at one instant."""
+
+    source: Source
+    span: Span
+    #: An add-on whose required plan gives no access now: live by itself, but it does not count.
+    lacks_requirement: bool = False
+
+
+class Moment(Struct, frozen=True):
+    at: datetime
+    #: Every source, older first.
+    judged: list[Judged]
+    #: What live sources say, by effect and feature; Stripe sources are under `allow`.
+    claims: ClaimsByEffect
+    #: Sources that would give something but do not now, older first.
+    refusals: list[Judged]
+    #: By feature: when a known deny, or an override that gives nothing, will end what is there now.
+    taken_at: Mapping[str, datetime]
+    #: Whether the user has a plan, be it one that gives nothing now because a payment is missing.
+    holds_plan: bool
+
+
+def read_sources(facts: Facts, catalog: Catalog, app: str) -> list[Source]:
+    """All sources with their lives, older first, then by id: the order in which the facts came is gone."""
+    sources = purchase_sources(facts.purchases, catalog) if facts.purchases else []
+    for subscription in facts.subscriptions:
+        sources.extend(subscription_sources(subscription, catalog))
+    sources.extend(grant_source(grant, catalog, app) for grant in facts.grants)
+    return sorted(sources, key=seniority)
+
+
+def judge(sources: Iterable[Source], at: datetime) -> Moment:
+    judged = _settle_requirements([Judged(source, span_at(source.life, at)) for source in sources])
+    return Moment(
+        at=at,
+        judged=judged,
+        claims=_claims(judged),
+        refusals=[one for one in judged if not one.span.is_live and one.source.ref.effect in _GIVING],
+        taken_at=_taken_at(judged),
+        holds_plan=any(_is_held(one) for one in judged),
+    )
+
+
+def _settle_requirements(judged: list[Judged]) -> list[Judged]:
+    """An add-on counts only while the plan it requires gives access, and no longer than that one."""
+    if not any(_requirement(one) for one in judged):
+        return judged
+    ends: dict[str, list[datetime | None]] = defaultdict(list)
+    for one in judged:
+        if one.span.is_live and one.source.plan is not None and one.source.values:
+            ends[one.source.plan.key].append(one.span.access_ends_at)
+    return [_with_requirement(one, ends) for one in judged]
+
+
+def _requirement(one: Judged) -> str | None:
+    return one.source.plan.requires if one.span.is_live and one.source.plan is not None else None
+
+
+def _with_requirement(one: Judged, ends: Mapping[str, list[datetime | None]]) -> Judged:
+    requirement = _requirement(one)
+    if requirement is None:
+        return one
+    if requirement not in ends:
+        return Judged(one.source, one.span, lacks_requirement=True)
+    ends_at = earliest(one.span.access_ends_at, latest(ends[requirement]))
+    span = Span(until=one.span.until, is_live=True, reason=one.span.reason, access_ends_at=ends_at)
+    return Judged(one.source, span)
+
+
+def _claims(judged: list[Judged]) -> ClaimsByEffect:
+    claims: dict[GrantEffect, dict[str, list[Claim]]] = {}
+    for one in judged:
+        span, source = one.span, one.source
+        if not span.is_live or one.lacks_requirement:
+            continue
+        of_effect = claims.setdefault(source.ref.effect or "allow", {})
+        for key, value in source.values.items():
+            claim = Claim(source, value, span.reason, span.access_ends_at)
+            of_effect.setdefault(key, []).append(claim)
+    return claims
+
+
+def _taken_at(judged: list[Judged]) -> Mapping[str, datetime]:
+    taken: dict[str, datetime] = {}
+    for one in judged:
+        source = one.source
+        if source.ref.effect not in {"deny", "override"} or one.span.reason is not Reason.NOT_STARTED:
+            continue
+        begins_at = one.span.until
+        if begins_at is None or not span_at(source.life, begins_at).is_live:
+            continue
+        for key, value in source.values.items():
+            if is_nothing(value):
+                taken[key] = min(begins_at, taken.get(key, begins_at))
+    return taken
+
+
+def _is_held(one: Judged) -> bool:
+    return one.source.plan is not None and (one.span.is_live or one.span.reason in _HELD)
+
+
+def latest(ends: Iterable[datetime | None]) -> datetime | None:
+    """None, no known end, is later than every end."""
+    known = []
+    for end in ends:
+        if end is None:
+            return None
+        known.append(end)
+    return max(known, default=None)
+
+
+def earliest(one: datetime | None, other: datetime | None) -> datetime | None:
+    """None, no known end, is later than every end."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)
