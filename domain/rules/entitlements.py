@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from domain.errors import Unknown
-from domain.model import Entitlement, EntitlementSet, Facts, FeatureValue, GrantEffect, Reason
+from domain.model import Entitlement, EntitlementSet, Facts, FeatureValue, Reason
 from domain.rules.catalog import Catalog, Feature, is_nothing
 from domain.rules.merge import Claim, merge_claims
 from domain.rules.moment import Judged, Moment, earliest, judge, latest, read_sources
@@ -64,13 +64,13 @@ def _answer(feature: Feature, moment: Moment, catalog: Catalog) -> Entitlement:
 
 
 def _denied(feature: Feature, moment: Moment) -> Entitlement | None:
-    denies = _claims(moment, "deny", feature)
+    denies = moment.denied.get(feature.key)
     return _not_granted(feature, Reason.DENIED, [deny.source for deny in denies]) if denies else None
 
 
 def _overridden(feature: Feature, moment: Moment) -> Entitlement | None:
     """The oldest override stands alone; one that gives nothing takes away what others give."""
-    overrides = _claims(moment, "override", feature)
+    overrides = moment.overridden.get(feature.key)
     if not overrides:
         return None
     override = overrides[0]
@@ -81,17 +81,17 @@ def _overridden(feature: Feature, moment: Moment) -> Entitlement | None:
 
 def _merged(feature: Feature, moment: Moment) -> Entitlement | None:
     """What sources and allow-grants give, and what `add` grants add: to the default where nobody gives."""
-    claims, adds = _claims(moment, "allow", feature), _claims(moment, "add", feature)
+    claims, adds = moment.allowed.get(feature.key), moment.added.get(feature.key)
     if not claims and not adds:
         return None
-    value: FeatureValue = _default_number(feature)
+    value, made = _default_number(feature), list[Claim]()
     if claims:
         merged = merge_claims(feature, claims)
-        value, claims = merged.value, merged.claims
+        value, made = merged.value, merged.claims
     if adds and isinstance(value, int):
         value += sum(add.value for add in adds if isinstance(add.value, int))
-        claims = [*claims, *adds]
-    return _granted(feature, moment, value, claims)
+        made = [*made, *adds]
+    return _granted(feature, moment, value, made)
 
 
 def _defaulted(feature: Feature, moment: Moment) -> Entitlement | None:
@@ -133,11 +133,6 @@ def _refusal_rank(one: Judged) -> int:
 # ── building the answer ─────────────────────────────────────────────────────────────────────────────
 
 
-def _claims(moment: Moment, effect: GrantEffect, feature: Feature) -> list[Claim]:
-    of_effect = moment.claims.get(effect)
-    return of_effect.get(feature.key, []) if of_effect else []
-
-
 def _default_number(feature: Feature) -> FeatureValue:
     if feature.type == "integer" and feature.default is not None:
         return feature.default.value
@@ -146,18 +141,24 @@ def _default_number(feature: Feature) -> FeatureValue:
 
 def _granted(feature: Feature, moment: Moment, value: FeatureValue, made: list[Claim]) -> Entitlement:
     """`made`: the claims that made the value, the winning one first; none for the catalog's default."""
-    ends_at = latest(claim.ends_at for claim in made)
-    flags = sorted({flag for claim in made for flag in claim.source.flags})
+    ends_at = latest([claim.ends_at for claim in made])
+    if moment.taken_at:
+        ends_at = earliest(ends_at, moment.taken_at.get(feature.key))
     return Entitlement(
         granted=True,
         type=feature.type,
         value=value,
         unlimited=value is None if feature.type == "integer" else UNSET,
         reason=made[0].reason if made else Reason.CATALOG_DEFAULT,
-        ends_at=earliest(ends_at, moment.taken_at.get(feature.key)),
-        flags=tuple(flags) if flags else UNSET,
-        sources=tuple(claim.source.ref for claim in made),
+        ends_at=ends_at,
+        flags=_flags(made),
+        sources=tuple([claim.source.ref for claim in made]),
     )
+
+
+def _flags(made: list[Claim]) -> tuple[str, ...] | UnsetType:
+    flags = [flag for claim in made for flag in claim.source.flags]
+    return tuple(sorted(set(flags))) if flags else UNSET
 
 
 def _not_granted(feature: Feature, reason: Reason, sources: list[Source]) -> Entitlement:

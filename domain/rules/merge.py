@@ -40,23 +40,26 @@ def _any(_feature: Feature, claims: list[Claim]) -> Merged:
 
 
 def _integer(feature: Feature, claims: list[Claim]) -> Merged:
-    unlimited = [claim for claim in claims if claim.value is None]
-    if unlimited:
-        return Merged(value=None, claims=unlimited)
-    summed = sum(_number(claim) for claim in claims if _is_summed(feature, claim))
-    best = max((_number(claim) for claim in claims if not _is_summed(feature, claim)), default=0)
-    made = [claim for claim in claims if _is_summed(feature, claim) or _number(claim) == best]
+    best = summed = 0
+    for claim in claims:
+        if not isinstance(claim.value, int):
+            return _unlimited(claims)
+        if _is_summed(feature, claim):
+            summed += claim.value
+        elif claim.value > best:
+            best = claim.value
+    made = [claim for claim in claims if claim.value == best or _is_summed(feature, claim)]
     return Merged(value=best + summed, claims=made)
+
+
+def _unlimited(claims: list[Claim]) -> Merged:
+    return Merged(value=None, claims=[claim for claim in claims if claim.value is None])
 
 
 def _is_summed(feature: Feature, claim: Claim) -> bool:
     if feature.merge is not None:
         return feature.merge == "sum"
     return claim.source.plan is not None and claim.source.plan.kind == "addon"
-
-
-def _number(claim: Claim) -> int:
-    return claim.value if isinstance(claim.value, int) else 0
 
 
 def _highest(feature: Feature, claims: list[Claim]) -> Merged:

@@ -27,7 +27,7 @@ _HELD = frozenset(
 #: Effects that give: a Stripe source gives without one.
 _GIVING = frozenset({None, "allow", "add"})
 
-ClaimsByEffect = Mapping[GrantEffect, Mapping[str, list[Claim]]]
+ClaimsByFeature = dict[str, list[Claim]]
 
 
 class Judged(Struct, frozen=True):
@@ -43,8 +43,11 @@ class Moment(Struct, frozen=True):
     at: datetime
     #: Every source, older first.
     judged: list[Judged]
-    #: What live sources say, by effect and feature; Stripe sources are under `allow`.
-    claims: ClaimsByEffect
+    #: What live sources say, by feature; sources of Stripe are among `allowed`.
+    allowed: ClaimsByFeature
+    added: ClaimsByFeature
+    overridden: ClaimsByFeature
+    denied: ClaimsByFeature
     #: Sources that would give something but do not now, older first.
     refusals: list[Judged]
     #: By feature: when a known deny, or an override that gives nothing, will end what is there now.
@@ -64,10 +67,14 @@ def read_sources(facts: Facts, catalog: Catalog, app: str) -> list[Source]:
 
 def judge(sources: Iterable[Source], at: datetime) -> Moment:
     judged = _settle_requirements([Judged(source, span_at(source.life, at)) for source in sources])
+    claims = _claims(judged)
     return Moment(
         at=at,
         judged=judged,
-        claims=_claims(judged),
+        allowed=claims["allow"],
+        added=claims["add"],
+        overridden=claims["override"],
+        denied=claims["deny"],
         refusals=[one for one in judged if not one.span.is_live and one.source.ref.effect in _GIVING],
         taken_at=_taken_at(judged),
         holds_plan=any(_is_held(one) for one in judged),
@@ -100,16 +107,20 @@ def _with_requirement(one: Judged, ends: Mapping[str, list[datetime | None]]) ->
     return Judged(one.source, span)
 
 
-def _claims(judged: list[Judged]) -> ClaimsByEffect:
-    claims: dict[GrantEffect, dict[str, list[Claim]]] = {}
+def _claims(judged: list[Judged]) -> dict[GrantEffect, ClaimsByFeature]:
+    claims: dict[GrantEffect, ClaimsByFeature] = {"allow": {}, "add": {}, "override": {}, "deny": {}}
     for one in judged:
         span, source = one.span, one.source
         if not span.is_live or one.lacks_requirement:
             continue
-        of_effect = claims.setdefault(source.ref.effect or "allow", {})
+        of_effect = claims[source.ref.effect or "allow"]
+        reason, ends_at = span.reason, span.access_ends_at
         for key, value in source.values.items():
-            claim = Claim(source, value, span.reason, span.access_ends_at)
-            of_effect.setdefault(key, []).append(claim)
+            claim = Claim(source, value, reason, ends_at)
+            if key in of_effect:
+                of_effect[key].append(claim)
+            else:
+                of_effect[key] = [claim]
     return claims
 
 
@@ -132,14 +143,10 @@ def _is_held(one: Judged) -> bool:
     return one.source.plan is not None and (one.span.is_live or one.span.reason in _HELD)
 
 
-def latest(ends: Iterable[datetime | None]) -> datetime | None:
+def latest(ends: list[datetime | None]) -> datetime | None:
     """None, no known end, is later than every end."""
-    known = []
-    for end in ends:
-        if end is None:
-            return None
-        known.append(end)
-    return max(known, default=None)
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None
 
 
 def earliest(one: datetime | None, other: datetime | None) -> datetime | None:

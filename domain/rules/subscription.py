@@ -53,13 +53,13 @@ def _item_source(subscription: Subscription, item: SubscriptionItem, catalog: Ca
         life=life if plan is not None else without_access(life, Reason.PRICE_UNMAPPED),
         values=plan_values(catalog, plan, quantity, subscription.created_at),
         plan=plan,
-        flags=_flags(subscription, catalog.policy),
+        flags=_flags(subscription, catalog.policy) if subscription.disputes else (),
     )
 
 
 def _life(case: Case) -> Life:
     subscription = case.subscription
-    if _is_disputed(subscription, case.policy):
+    if subscription.disputes and _is_disputed(subscription, case.policy):
         return refused(Reason.DISPUTED)
     rule = _STATUS.get(subscription.status)
     if rule is _never_paid:
@@ -178,9 +178,8 @@ def _is_disputed(subscription: Subscription, policy: Policy) -> bool:
 
 
 def _flags(subscription: Subscription, policy: Policy) -> tuple[str, ...]:
-    if any(is_inquiry(dispute) for dispute in _relevant(subscription, policy)):
-        return ("dispute_inquiry",)
-    return ()
+    is_asked = any(is_inquiry(dispute) for dispute in _relevant(subscription, policy))
+    return ("dispute_inquiry",) if is_asked else ()
 
 
 def _relevant(subscription: Subscription, policy: Policy) -> list[Dispute]:
