@@ -251,6 +251,15 @@ def log_tail(child: Child) -> str:
     return f" The end of {child.program.log}:{shown}"
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes this one has forked and that still run; empty when it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(word) for word in words]
+
+
 def spawn(
     argv: Sequence[str],
     *,
@@ -265,16 +274,6 @@ def spawn(
 
     `stdout` takes stderr too. Raises ProcessFailed when the executable is missing or may not be run.
     """
-    parent = os.getpid()
-
-    def bind_to_parent() -> None:
-        if death_signal is None:
-            return
-        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        # We may have died between fork and prctl: then no signal will ever come, so the child ends itself.
-        if os.getppid() != parent:
-            os._exit(1)
-
     try:
         return subprocess.Popen(
             argv,
@@ -287,7 +286,20 @@ def spawn(
             user=run_as[0] if run_as else None,
             group=run_as[1] if run_as else None,
             extra_groups=[] if run_as else None,
-            preexec_fn=bind_to_parent,  # noqa: PLW1509 - it only calls prctl and getppid, safe with threads
+            preexec_fn=die_with(os.getpid(), death_signal) if death_signal else None,  # noqa: PLW1509 - calls only prctl and getppid
         )
     except OSError as error:
         raise ProcessFailed(f"Cannot run {argv[0]}: {error.strerror or error}.") from error
+
+
+def die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
+    """What a child runs before exec, to get `death_signal` when `parent` (the pid that forks it) dies."""
+
+    def bind() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        # The parent may have died between fork and prctl: then no signal will ever come, so the child ends
+        # itself.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind

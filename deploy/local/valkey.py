@@ -113,7 +113,8 @@ def _configuration(directory: Path, port: int, password: str, *, persist: bool) 
             'unixsocket ""',
             f'dir "{quoted}"',
             f"requirepass {password}",
-            "databases 2",
+            # Two for a deployment (queue, cache); the rest let each test have a pair of its own.
+            "databases 1024",
             # A full queue must refuse, not forget: a bell lost silently hides its cause.
             "maxmemory-policy noeviction",
             'save ""',

@@ -47,9 +47,7 @@ def main() -> None:
         for number, name in enumerate(sys.argv[2:]):
             log = directory / f"{number}-{name}.log"
             if name == "postgres":
-                supervisor.start_prepared(
-                    lambda log=log: prepare_postgres(directory / "pg", log, fsync=False)
-                )
+                supervisor.start_prepared(partial(prepare_postgres, directory / "pg", log, fsync=False))
             elif name == "valkey":
                 supervisor.start_prepared(partial(prepare_valkey, directory / "valkey", log))
             else:
