@@ -79,6 +79,9 @@ async def revoke_key(connection: Connection, key_id: str) -> bool:
     return bool(status != "UPDATE 0")
 
 
-async def find_key_mode(connection: Connection) -> str | None:
-    """The deployment's mode, live or test; None: no process with a Stripe key has fixed it yet."""
-    return await connection.fetchval("SELECT mode FROM deployment")  # type: ignore[no-any-return]
+async def list_apps(connection: Connection) -> list[tuple[str, str]]:
+    """(project, app) of every app a key can name, sorted."""
+    rows = await connection.fetch(
+        "SELECT project, app FROM apps WHERE removed_at IS NULL ORDER BY project, app"
+    )
+    return [(row["project"], row["app"]) for row in rows]

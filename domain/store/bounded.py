@@ -8,7 +8,7 @@ at once.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from domain.errors import Unavailable
 from domain.store.session import Connection, Database
@@ -35,6 +35,8 @@ class BoundedReads:
         self._is_away = False
         self._is_probing = False
         self._probe_at = 0.0
+        #: The loop keeps tasks by weak references only.
+        self._asked: set[asyncio.Task[Any]] = set()
 
     async def ask(self, question: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         """The answer of one store function (or several) on a connection without a transaction.
@@ -44,20 +46,42 @@ class BoundedReads:
         """
         if self._is_away and (self._is_probing or time.monotonic() < self._probe_at):
             raise Unavailable("Postgres failed a moment ago and is not asked again yet", code="database_away")
-        self._is_probing = self._is_away
+        is_probe = self._is_away
+        self._is_probing = is_probe
         try:
-            async with asyncio.timeout(self._timeout_s), self._database.connection() as connection:
-                answer = await question(connection)
-        except TimeoutError as error:
-            self._note_failure("TimeoutError")
-            raise Unavailable("Postgres did not answer in time", code="database_away") from error
+            answer = await self._ask_in_time(question)
         except Unavailable as error:
             self._note_failure(error.detail)
             raise
         finally:
-            self._is_probing = False
+            if is_probe:
+                self._is_probing = False
         self._note_success()
         return answer
+
+    async def _ask_in_time(self, question: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        # A task of its own, left behind when time is up: giving a connection back to the pool first waits
+        # for a server that hangs, and that wait is not the caller's.
+        task = asyncio.create_task(self._ask_once(question))
+        self._asked.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            await asyncio.wait({task}, timeout=self._timeout_s)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+        raise Unavailable(f"Postgres did not answer within {self._timeout_s:g} s", code="database_away")
+
+    async def _ask_once(self, question: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        async with self._database.connection() as connection:
+            return await question(connection)
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._asked.discard(task)
+        if not task.cancelled():
+            # Nobody may be waiting any more; an error that nobody asked for must not be printed at exit.
+            task.exception()
 
     def _note_failure(self, error: str) -> None:
         self._probe_at = time.monotonic() + self._pause_s
