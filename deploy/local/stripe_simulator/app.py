@@ -1,0 +1,38 @@
+"""The whole simulator as one ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from deploy.local.stripe_simulator import (
+    catalog,
+    checkout,
+    customers,
+    endpoints,
+    events,
+    invoices,
+    payments,
+    subscription_calls,
+)
+from deploy.local.stripe_simulator.control import control_routes
+from deploy.local.stripe_simulator.operations import Router
+from deploy.local.stripe_simulator.pages import page_routes
+from deploy.local.stripe_simulator.simulator import Simulator
+from deploy.local.stripe_simulator.wire import Api
+
+NOUNS = (catalog, checkout, customers, endpoints, events, invoices, payments, subscription_calls)
+
+
+def create_app(simulator: Simulator) -> Starlette:
+    """Stripe's API below `/v1`, the hosted pages below `/c`, the control plane below `/_sim`."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with simulator.running():
+            yield
+
+    router = Router(operation for noun in NOUNS for operation in noun.OPERATIONS)
+    routes = [*page_routes(simulator), *control_routes(simulator)]
+    return Starlette(routes=[*routes, Mount("/v1", app=Api(simulator, router))], lifespan=lifespan)

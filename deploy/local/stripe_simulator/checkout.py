@@ -1,0 +1,366 @@
+"""Checkout sessions: made by the API, paid on the hosted page (`pages.py`, `purchase.py`)."""
+
+import secrets
+from typing import NoReturn
+
+from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator.errors import malformed, refused
+from deploy.local.stripe_simulator.events import emit
+from deploy.local.stripe_simulator.ids import PREFIX_OF, new_id
+from deploy.local.stripe_simulator.lists import list_params, page
+from deploy.local.stripe_simulator.operations import Call, Operation
+from deploy.local.stripe_simulator.store import Account, Json
+from deploy.local.stripe_simulator.subscriptions import (
+    MOST_ITEMS,
+    load_price,
+    require_currency,
+    require_distinct,
+    unit_amount,
+)
+
+DAY_S, HALF_HOUR_S = 24 * 3600, 1800
+#: What each mode refuses, since it would have no effect there.
+ONLY_IN_MODE = {
+    "customer_creation": "payment",
+    "payment_intent_data": "payment",
+    "submit_type": "payment",
+    "payment_method_collection": "subscription",
+    "subscription_data": "subscription",
+}
+
+
+def create_session(call: Call) -> Json:
+    account, asked = call.account, call.params
+    check_combination(asked)
+    customer = None
+    if "customer" in asked:
+        customer = account.load_live("customer", asked["customer"], "customer")
+        check_customer_update(customer, asked)
+    lines = [load_line(account, line, n) for n, line in enumerate(asked["line_items"])]
+    check_prices(lines, asked["mode"])
+    currency = asked.get("currency") or lines[0]["price"]["currency"]
+    for number, line in enumerate(lines):
+        require_currency(line["price"], currency, f"line_items[{number}][price]")
+    is_trial = has_trial(asked)
+    items = [new_item(account, line, currency, is_trial=is_trial) for line in lines]
+    row = session_row(call, currency, sum(item["amount_total"] for item in items))
+    account.put("checkout.session", row)
+    draft = {
+        "id": row["id"],
+        "line_items": [item["id"] for item in items],
+        "payment_intent": None,
+        "payment_intent_data": asked.get("payment_intent_data", {}),
+        "subscription_data": asked.get("subscription_data", {}),
+    }
+    account.put("checkout_draft", draft)
+    return row
+
+
+def check_combination(asked: Json) -> None:
+    mode = asked["mode"]
+    for name, only in ONLY_IN_MODE.items():
+        if name in asked and mode != only:
+            raise refused(f"You can not pass `{name}` in `{mode}` mode.", name)
+    if "customer" in asked and "customer_email" in asked:
+        raise refused("You may only specify one of these parameters: customer, customer_email.", "customer")
+    if "customer" in asked and "customer_creation" in asked:
+        raise refused("`customer_creation` is not allowed when a customer is given.", "customer_creation")
+    ui_mode = asked.get("ui_mode", "hosted_page")
+    needed, unused = (
+        ("success_url", "return_url") if ui_mode == "hosted_page" else ("return_url", "success_url")
+    )
+    if needed not in asked:
+        raise malformed(f"Missing required param: {needed}.", needed, "parameter_missing")
+    if unused in asked:
+        raise refused(f"`{unused}` is not allowed when `ui_mode` is `{ui_mode}`.", unused)
+
+
+def check_customer_update(customer: Json, asked: Json) -> None:
+    """Stripe's two traps for a known customer: it must be told to write back what it collects."""
+    update = asked.get("customer_update", {})
+    if asked.get("tax_id_collection", {}).get("enabled") and update.get("name") != "auto":
+        raise refused(
+            "Tax ID collection requires updating business name on the customer. To enable tax ID collection "
+            "for an existing customer, please set `customer_update[name]` to `auto`.",
+            "customer_update[name]",
+        )
+    needs_address = asked.get("automatic_tax", {}).get("enabled") and customer["address"] is None
+    if needs_address and "auto" not in {update.get("address"), update.get("shipping")}:
+        raise refused(
+            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
+            "address to the Customer or set either `customer_update[address]` to 'auto' or "
+            "`customer_update[shipping]` to 'auto' to save the address entered in Checkout.",
+            code="customer_tax_location_invalid",
+        )
+
+
+def load_line(account: Account, line: Json, number: int) -> Json:
+    return {**line, "price": load_price(account, line["price"], f"line_items[{number}][price]")}
+
+
+def check_prices(lines: list[Json], mode: str) -> None:
+    recurring = [line["price"]["id"] for line in lines if line["price"]["recurring"]]
+    if mode == "payment" and recurring:
+        raise refused(
+            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode "
+            "or use only one-time prices.",
+            "line_items",
+        )
+    if mode == "subscription" and not recurring:
+        raise refused(
+            "You must provide at least one recurring price in `subscription` mode when using prices.",
+            "line_items",
+        )
+    require_distinct(recurring, "line_items")
+
+
+def has_trial(asked: Json) -> bool:
+    data = asked.get("subscription_data", {})
+    return bool(data.get("trial_period_days") or data.get("trial_end"))
+
+
+def new_item(account: Account, line: Json, currency: str, *, is_trial: bool) -> Json:
+    """A line item; its amounts are what is due today, so a recurring one costs nothing in a trial."""
+    price, quantity = line["price"], line.get("quantity", 1)
+    total = unit_amount(price, currency) * quantity
+    due = 0 if is_trial and price["recurring"] else total
+    row = {
+        "id": new_id("item"),
+        "object": "item",
+        "adjustable_quantity": None,
+        "amount_discount": 0,
+        "amount_subtotal": due,
+        "amount_tax": 0,
+        "amount_total": due,
+        "currency": currency,
+        "description": account.load("product", price["product"])["name"],
+        "metadata": params.changed_metadata({}, line.get("metadata")),
+        "price": price["id"],
+        "quantity": quantity,
+    }
+    account.put("item", row)
+    return row
+
+
+def session_row(call: Call, currency: str, total: int) -> Json:
+    account, asked = call.account, call.params
+    mode, now = asked["mode"], account.now()
+    session_id = PREFIX_OF["checkout.session"] + secrets.token_hex(29)
+    is_hosted = asked.get("ui_mode", "hosted_page") == "hosted_page"
+    if "customer" in asked:
+        creation = None
+    else:
+        creation = "always" if mode == "subscription" else asked.get("customer_creation", "if_required")
+    collection = "always" if mode == "subscription" else "if_required"
+    return {
+        "id": session_id,
+        "object": "checkout.session",
+        "adaptive_pricing": {"enabled": False},
+        "after_expiration": None,
+        "allow_promotion_codes": asked.get("allow_promotion_codes"),
+        "amount_subtotal": total,
+        "amount_total": total,
+        "automatic_tax": {
+            "enabled": asked.get("automatic_tax", {}).get("enabled", False),
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "billing_address_collection": asked.get("billing_address_collection"),
+        "cancel_url": asked.get("cancel_url"),
+        "client_reference_id": asked.get("client_reference_id"),
+        "client_secret": None if is_hosted else f"{session_id}_secret_{secrets.token_hex(12)}",
+        "collected_information": None,
+        "consent": None,
+        "consent_collection": None,
+        "created": now,
+        "currency": currency,
+        "currency_conversion": None,
+        "custom_fields": [],
+        "custom_text": {
+            "after_submit": None,
+            "shipping_address": None,
+            "submit": None,
+            "terms_of_service_acceptance": None,
+        },
+        "customer": asked.get("customer"),
+        "customer_account": None,
+        "customer_creation": creation,
+        "customer_details": None,
+        "customer_email": asked.get("customer_email"),
+        "discounts": [],
+        "expires_at": asked.get("expires_at", now + DAY_S),
+        "integration_identifier": None,
+        "invoice": None,
+        "invoice_creation": None,
+        "livemode": False,
+        "locale": asked.get("locale"),
+        "metadata": params.changed_metadata({}, asked.get("metadata")),
+        "mode": mode,
+        "origin_context": None,
+        "payment_intent": None,
+        "payment_link": None,
+        "payment_method_collection": asked.get("payment_method_collection", collection),
+        "payment_method_configuration_details": None,
+        "payment_method_options": {},
+        "payment_method_types": ["card", "us_bank_account"],
+        "payment_status": "unpaid" if total else "no_payment_required",
+        "permissions": None,
+        "phone_number_collection": {"enabled": False},
+        "recovered_from": None,
+        "saved_payment_method_options": None,
+        "setup_intent": None,
+        "shipping_address_collection": None,
+        "shipping_cost": None,
+        "shipping_options": [],
+        "status": "open",
+        "submit_type": asked.get("submit_type"),
+        "subscription": None,
+        "success_url": asked.get("success_url"),
+        "tax_id_collection": asked.get("tax_id_collection", {"enabled": False}),
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "ui_mode": asked.get("ui_mode", "hosted_page"),
+        "url": f"{call.base_url}/c/pay/{session_id}" if is_hosted else None,
+        "wallet_options": None,
+        **({} if is_hosted else {"return_url": asked["return_url"]}),
+    }
+
+
+def expire_session(call: Call) -> Json:
+    account = call.account
+    row = load_session(account, call.id)
+    if row["status"] != "open":
+        raise refused(
+            "Only Checkout Sessions with a status in [`open`] can be expired. This Checkout Session has a "
+            f"status of `{row['status']}`.",
+        )
+    expire(account, row, call.request)
+    return row
+
+
+def expire(account: Account, row: Json, request: Json | None = None) -> None:
+    row |= {"status": "expired", "url": None}
+    account.put("checkout.session", row)
+    emit(account, "checkout.session.expired", row, request=request)
+
+
+def expire_due(account: Account) -> int:
+    """Expire the open sessions whose time is up; returns how many."""
+    now = account.now()
+    due = [row for row in account.where("checkout.session", "status", "open") if row["expires_at"] <= now]
+    for row in due:
+        expire(account, row)
+    return len(due)
+
+
+def load_session(account: Account, session_id: str) -> Json:
+    return account.load("checkout.session", session_id)
+
+
+def retrieve_session(call: Call) -> Json:
+    return load_session(call.account, call.id)
+
+
+def list_sessions(call: Call) -> Json:
+    names = ("subscription", "payment_intent", "customer", "status")
+    rows = call.account.select("checkout.session", call.params, *names)
+    return page(call, "checkout.session", rows, "/v1/checkout/sessions")
+
+
+def list_line_items(call: Call) -> Json:
+    account = call.account
+    row = load_session(account, call.id)
+    url = f"/v1/checkout/sessions/{row['id']}/line_items"
+    return page(call, "item", items_of_session(account, row), url, oldest_first=True)
+
+
+def items_of_session(account: Account, row: Json) -> list[Json]:
+    draft = account.load("checkout_draft", row["id"])
+    return [account.load("item", item_id) for item_id in draft["line_items"]]
+
+
+def expiry(raw: params.Raw, name: str) -> int:
+    """Between 30 minutes and 24 hours from now; a minute of slack is for the caller's clock."""
+    value, now = params.integer(raw, name), Account.now()
+    if not now + HALF_HOUR_S - 60 <= value <= now + DAY_S + 60:
+        raise malformed(
+            "The `expires_at` timestamp must be less than 24 hours and at least 30 minutes from Checkout "
+            "Session creation.",
+            name,
+        )
+    return value
+
+
+def refuse_method_types(raw: params.Raw, name: str) -> NoReturn:  # noqa: ARG001 (a Reader's signature)
+    raise malformed(
+        "`payment_method_types` is no longer accepted at this API version: payment methods are managed in "
+        "the Dashboard, or limited by `allowed_payment_method_types`.",
+        name,
+        "parameter_unknown",
+    )
+
+
+ENABLED = params.hash_of({"enabled": params.boolean}, required=("enabled",))
+UPDATE = params.one_of("auto", "never")
+CREATE: dict[str, params.Reader] = {
+    "allow_promotion_codes": params.boolean,
+    "automatic_tax": ENABLED,
+    "billing_address_collection": params.one_of("auto", "required"),
+    "cancel_url": params.text,
+    "client_reference_id": params.text,
+    "currency": params.currency,
+    "customer": params.text,
+    "customer_creation": params.one_of("always", "if_required"),
+    "customer_email": params.text,
+    "customer_update": params.hash_of({"address": UPDATE, "name": UPDATE, "shipping": UPDATE}),
+    "expires_at": expiry,
+    "line_items": params.list_of(
+        params.hash_of(
+            {"metadata": params.metadata, "price": params.text, "quantity": params.amount},
+            required=("price",),
+        ),
+        at_most=MOST_ITEMS,
+    ),
+    "locale": params.text,
+    "metadata": params.metadata,
+    "mode": params.one_of("payment", "subscription"),
+    "payment_intent_data": params.hash_of(
+        {
+            "description": params.text,
+            "metadata": params.metadata,
+            "setup_future_usage": params.one_of("off_session", "on_session"),
+        }
+    ),
+    "payment_method_collection": params.one_of("always", "if_required"),
+    "payment_method_types": refuse_method_types,
+    "return_url": params.text,
+    "submit_type": params.one_of("auto", "book", "donate", "pay"),
+    "subscription_data": params.hash_of(
+        {
+            "description": params.text,
+            "metadata": params.metadata,
+            "trial_end": params.integer,
+            "trial_period_days": params.amount,
+        }
+    ),
+    "success_url": params.text,
+    "tax_id_collection": ENABLED,
+    "ui_mode": params.one_of("elements", "embedded_page", "hosted_page"),
+}
+OPERATIONS = (
+    Operation("POST", "/v1/checkout/sessions", create_session, CREATE, required=("line_items", "mode")),
+    Operation(
+        "GET",
+        "/v1/checkout/sessions",
+        list_sessions,
+        list_params(
+            customer=params.text,
+            payment_intent=params.text,
+            status=params.one_of("complete", "expired", "open"),
+            subscription=params.text,
+        ),
+    ),
+    Operation("GET", "/v1/checkout/sessions/{id}", retrieve_session),
+    Operation("POST", "/v1/checkout/sessions/{id}/expire", expire_session),
+    Operation("GET", "/v1/checkout/sessions/{id}/line_items", list_line_items, list_params()),
+)

@@ -1,0 +1,30 @@
+"""Ids as Stripe writes them: a prefix that names the kind, then letters and digits nobody can guess."""
+
+import secrets
+
+PREFIX_OF = {
+    "charge": "ch_",
+    "checkout.session": "cs_test_",
+    "customer": "cus_",
+    "delivery": "del_",
+    "event": "evt_",
+    "invoice": "in_",
+    "invoice_payment": "inpay_",
+    "invoiceitem": "ii_",
+    "item": "li_",
+    "line_item": "il_",
+    "payment_intent": "pi_",
+    "payment_method": "pm_",
+    "price": "price_",
+    "product": "prod_",
+    "request": "req_",
+    "subscription": "sub_",
+    "subscription_item": "si_",
+    "webhook_endpoint": "we_",
+    "webhook_secret": "whsec_",
+}
+
+
+def new_id(kind: str) -> str:
+    """A fresh id of one kind, 24 hexadecimal digits after the prefix."""
+    return PREFIX_OF[kind] + secrets.token_hex(12)

@@ -1,0 +1,70 @@
+"""Cursor lists as Stripe pages them: newest first, `limit`, `starting_after`, `ending_before`."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator.errors import malformed, missing_object
+from deploy.local.stripe_simulator.operations import Call
+from deploy.local.stripe_simulator.params import Reader
+from deploy.local.stripe_simulator.rendering import render
+from deploy.local.stripe_simulator.store import Json
+
+DEFAULT_LIMIT, MOST = 10, 100
+
+
+def limit(raw: params.Raw, name: str) -> int:
+    value = params.integer(raw, name)
+    if not 1 <= value <= MOST:
+        bound = f"greater than or equal to 1 and at most {MOST}"
+        raise malformed(f"Invalid integer: {value}. This value must be {bound}.", name)
+    return value
+
+
+PAGING: dict[str, Reader] = {
+    "limit": limit,
+    "starting_after": params.text,
+    "ending_before": params.text,
+}
+
+
+def list_params(**filters: Reader) -> Mapping[str, Reader]:
+    """The parameters of a list call: paging, `created`, and its own filters."""
+    return {**PAGING, "created": params.moment_range, **filters}
+
+
+def page(call: Call, kind: str, rows: Iterable[Json], url: str, *, oldest_first: bool = False) -> Json:
+    """One page of `rows`, which may come in any order, filtered by `created` when the call asks.
+
+    The cursor's object only has to exist, it need not match the filters: a subscription that was
+    canceled between two pages does not break the second.
+    """
+    order = call.account.order_of
+    is_created: Callable[[int], bool] = call.params.get("created", lambda _: True)
+    ordered = sorted((row for row in rows if is_created(row.get("created", 0))), key=order)
+    size: int = call.params.get("limit", DEFAULT_LIMIT)
+    if not oldest_first:
+        ordered.reverse()
+    after, before = (cursor(call, kind, name) for name in ("starting_after", "ending_before"))
+    sign = 1 if oldest_first else -1
+    if after is not None:
+        ordered = [row for row in ordered if sign * order(row) > sign * after]
+    if before is not None:
+        ordered = [row for row in ordered if sign * order(row) < sign * before]
+    backwards = before is not None and after is None
+    chosen = ordered[-size:] if backwards else ordered[:size]
+    return as_list([render(call.account, row) for row in chosen], url, has_more=len(ordered) > size)
+
+
+def cursor(call: Call, kind: str, name: str) -> int | None:
+    cursor_id = call.params.get(name)
+    if cursor_id is None:
+        return None
+    row = call.account.find(kind, cursor_id)
+    if row is None:
+        raise missing_object(kind, cursor_id, name)
+    return call.account.order_of(row)
+
+
+def as_list(data: list[Any], url: str, *, has_more: bool) -> Json:
+    return {"object": "list", "data": data, "has_more": has_more, "url": url}

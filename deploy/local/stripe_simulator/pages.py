@@ -1,0 +1,178 @@
+"""The hosted payment page: plain HTML and forms, so it works in a browser and from a script alike.
+
+As at Stripe, the session's id in the address is the only secret it asks for.
+"""
+
+from collections.abc import Awaitable, Callable
+from html import escape
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from deploy.local.stripe_simulator import purchase
+from deploy.local.stripe_simulator.checkout import expire_due, items_of_session
+from deploy.local.stripe_simulator.errors import StripeError
+from deploy.local.stripe_simulator.rendering import render
+from deploy.local.stripe_simulator.simulator import Simulator
+from deploy.local.stripe_simulator.store import Account, Json
+
+#: Currencies without minor units; all others are shown with two decimals.
+ZERO_DECIMAL = frozenset(
+    [
+        "bif",
+        "clp",
+        "djf",
+        "gnf",
+        "jpy",
+        "kmf",
+        "krw",
+        "mga",
+        "pyg",
+        "rwf",
+        "ugx",
+        "vnd",
+        "vuv",
+        "xaf",
+        "xof",
+        "xpf",
+    ]
+)
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 28rem; margin: 3rem auto; padding: 0 1rem; }}
+td:last-child {{ text-align: right; }} table {{ width: 100%; }} .error {{ color: #b00020; }}
+button {{ font: inherit; padding: .5rem 1rem; margin: .25rem .25rem .25rem 0; }}
+</style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def page_routes(simulator: Simulator) -> list[Route]:
+    def bind(answer: Callable[[Account, Json, dict[str, str]], Response]) -> Handler:
+        async def handle(request: Request) -> Response:
+            found = find_session(simulator, request.path_params["session_id"])
+            if found is None:
+                return show("No such checkout", "<p>This address belongs to no checkout session.</p>", 404)
+            form = parse_qs((await request.body()).decode(errors="replace"))
+            answered = answer(*found, {name: values[0] for name, values in form.items()})
+            simulator.commit()
+            return answered
+
+        return handle
+
+    return [
+        Route("/c/pay/{session_id}", bind(show_session), methods=["GET"]),
+        Route("/c/pay/{session_id}/pay", bind(pay), methods=["POST"]),
+        Route("/c/pay/{session_id}/pay-later", bind(pay_later), methods=["POST"]),
+        Route("/c/pay/{session_id}/decline", bind(decline), methods=["POST"]),
+        Route("/c/pay/{session_id}/cancel", bind(cancel), methods=["POST"]),
+    ]
+
+
+def find_session(simulator: Simulator, session_id: str) -> tuple[Account, Json] | None:
+    for account in simulator.store.accounts.values():
+        expire_due(account)
+        session = account.find("checkout.session", session_id)
+        if session is not None:
+            return account, session
+    return None
+
+
+def pay(account: Account, session: Json, form: dict[str, str]) -> Response:
+    return finish(account, session, form, delayed=False)
+
+
+def pay_later(account: Account, session: Json, form: dict[str, str]) -> Response:
+    return finish(account, session, form, delayed=True)
+
+
+def finish(account: Account, session: Json, form: dict[str, str], *, delayed: bool) -> Response:
+    """A second Pay, from the back button or an impatient finger, buys nothing again."""
+    if session["status"] != "open":
+        return show_closed(session)
+    try:
+        purchase.complete(account, session, delayed=delayed, email=form.get("email"))
+    except StripeError as error:
+        return show("Payment failed", f'<p class="error">{escape(str(error))}</p>', 400)
+    target = session["success_url"] or session.get("return_url", "")
+    return RedirectResponse(target.replace("{CHECKOUT_SESSION_ID}", session["id"]), 303)
+
+
+def decline(account: Account, session: Json, _form: dict[str, str]) -> Response:
+    if session["status"] != "open":
+        return show_closed(session)
+    try:
+        purchase.decline(account, session)
+    except StripeError as error:
+        return show_open(account, session, str(error))
+    return RedirectResponse(f"/c/pay/{session['id']}", 303)
+
+
+def cancel(account: Account, session: Json, _form: dict[str, str]) -> Response:
+    """Leaving the page changes nothing: the session stays open."""
+    if session["cancel_url"] is None:
+        return show_open(account, session, "This checkout has no address to go back to.")
+    return RedirectResponse(session["cancel_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]), 303)
+
+
+def show_session(account: Account, session: Json, _form: dict[str, str]) -> Response:
+    if session["status"] != "open":
+        return show_closed(session)
+    return show_open(account, session, last_refusal(account, session))
+
+
+def last_refusal(account: Account, session: Json) -> str:
+    """What the bank said to the last attempt, with Stripe's code; empty when there was none."""
+    intent_id = account.load("checkout_draft", session["id"])["payment_intent"]
+    intent = account.find("payment_intent", intent_id) if intent_id else None
+    error = intent["last_payment_error"] if intent else None
+    return f"{error['message']} ({error['code']})" if error else ""
+
+
+def show_open(account: Account, session: Json, problem: str) -> Response:
+    currency = session["currency"]
+    rows = "".join(
+        f"<tr><td>{item['quantity']} &times; {escape(item['description'])}{escape(terms(account, item))}</td>"
+        f"<td>{money(item['amount_total'], currency)}</td></tr>"
+        for item in items_of_session(account, session)
+    )
+    address = f"/c/pay/{escape(session['id'])}"
+    email = escape(session["customer_email"] or purchase.DEFAULT_EMAIL)
+    back = f'<form method="post" action="{address}/cancel"><button>Cancel</button></form>'
+    error = f'<p class="error" role="alert">{escape(problem)}</p>' if problem else ""
+    return show(
+        "Pay Local Stripe",
+        f"{error}<table>{rows}<tr><th scope='row'>Due today</th>"
+        f"<td><strong>{money(session['amount_total'], currency)}</strong></td></tr></table>"
+        f'<form method="post" action="{address}/pay">'
+        f'<p><label>E-mail <input name="email" type="email" value="{email}"></label></p>'
+        f'<button>Pay</button><button formaction="{address}/pay-later">Pay by bank (delayed)</button>'
+        f'<button formaction="{address}/decline">Decline</button></form>{back}'
+        "<p><small>A local test page: no money moves.</small></p>",
+    )
+
+
+def terms(account: Account, item: Json) -> str:
+    recurring = render(account, item)["price"]["recurring"]
+    if recurring is None:
+        return ""
+    count, interval = recurring["interval_count"], recurring["interval"]
+    return f", every {interval}" if count == 1 else f", every {count} {interval}s"
+
+
+def show_closed(session: Json) -> Response:
+    if session["status"] == "expired":
+        return show("Checkout expired", "<p>This checkout session has expired. Nothing was paid.</p>", 410)
+    return show("Already complete", "<p>This checkout is already complete. It was not paid again.</p>")
+
+
+def money(amount: int, currency: str) -> str:
+    """Minor units as people write them."""
+    shown = f"{amount:,}" if currency in ZERO_DECIMAL else f"{amount / 100:,.2f}"
+    return f"{shown} {currency.upper()}"
+
+
+def show(title: str, body: str, status: int = 200) -> Response:
+    return HTMLResponse(PAGE.format(title=escape(title), body=body), status)

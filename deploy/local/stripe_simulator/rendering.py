@@ -1,0 +1,180 @@
+"""From a row to the object that Stripe shows, and `expand[]`.
+
+Rows keep ids where Stripe shows ids; only what Stripe always nests (a subscription's items, an
+invoice's lines, an item's price) is put together here, fresh at each read.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from deploy.local.stripe_simulator.errors import refused
+from deploy.local.stripe_simulator.store import Account, Json
+
+#: Stripe nests this many items or lines; the rest is paged by their own list call.
+NESTED = 10
+DEEPEST_EXPANSION = 4
+
+#: object → field that holds an id → kind of what it names. Dots lead into plain hashes.
+REFERENCES: dict[str, dict[str, str]] = {
+    "charge": {
+        "customer": "customer",
+        "payment_intent": "payment_intent",
+    },
+    "checkout.session": {
+        "customer": "customer",
+        "invoice": "invoice",
+        "payment_intent": "payment_intent",
+        "subscription": "subscription",
+    },
+    "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "invoice": {
+        "customer": "customer",
+        "default_payment_method": "payment_method",
+        "parent.subscription_details.subscription": "subscription",
+    },
+    "invoice_payment": {
+        "invoice": "invoice",
+        "payment.payment_intent": "payment_intent",
+    },
+    "line_item": {"pricing.price_details.price": "price", "subscription": "subscription"},
+    "payment_intent": {
+        "customer": "customer",
+        "latest_charge": "charge",
+        "payment_method": "payment_method",
+    },
+    "payment_method": {"customer": "customer"},
+    "price": {"product": "product"},
+    "product": {"default_price": "price"},
+    "subscription": {
+        "customer": "customer",
+        "default_payment_method": "payment_method",
+        "latest_invoice": "invoice",
+    },
+}
+
+
+def render(account: Account, row: Json) -> Json:
+    """The object as an API call answers it; the caller must not change what is nested in it."""
+    nest = NESTING.get(row["object"])
+    return nest(account, row) if nest and not row.get("deleted") else row
+
+
+def snapshot(account: Account, row: Json) -> Json:
+    """A copy that later changes do not reach, for an event's payload."""
+    return msgspec.json.decode(msgspec.json.encode(render(account, row)), type=Json)
+
+
+def nested_list(account: Account, rows: list[Json], url: str) -> Json:
+    shown = [render(account, row) for row in rows[:NESTED]]
+    return {"object": "list", "data": shown, "has_more": len(rows) > NESTED, "url": url}
+
+
+def subscription_with_items(account: Account, row: Json) -> Json:
+    items = account.where("subscription_item", "subscription", row["id"])
+    url = f"/v1/subscription_items?subscription={row['id']}"
+    return {**row, "items": nested_list(account, items, url)}
+
+
+def item_with_price(account: Account, row: Json) -> Json:
+    return {**row, "price": render(account, account.load("price", row["price"]))}
+
+
+def invoice_with_lines(account: Account, row: Json) -> Json:
+    lines = account.where("line_item", "invoice", row["id"])
+    return {**row, "lines": nested_list(account, lines, f"/v1/invoices/{row['id']}/lines")}
+
+
+def price_without_options(_account: Account, row: Json) -> Json:
+    return {name: value for name, value in row.items() if name != "currency_options"}
+
+
+NESTING: dict[str, Callable[[Account, Json], Json]] = {
+    "invoice": invoice_with_lines,
+    "item": item_with_price,
+    "price": price_without_options,
+    "subscription": subscription_with_items,
+    "subscription_item": item_with_price,
+}
+
+
+def session_line_items(account: Account, session: Json) -> Json:
+    draft = account.load("checkout_draft", session["id"])
+    items = [account.load("item", item_id) for item_id in draft["line_items"]]
+    return nested_list(account, items, f"/v1/checkout/sessions/{session['id']}/line_items")
+
+
+def invoice_payments(account: Account, invoice: Json) -> Json:
+    payments = account.where("invoice_payment", "invoice", invoice["id"])
+    return nested_list(account, payments, f"/v1/invoice_payments?invoice={invoice['id']}")
+
+
+def customer_subscriptions(account: Account, customer: Json) -> Json:
+    mine = account.where("subscription", "customer", customer["id"])
+    live = [row for row in mine if row["status"] != "canceled"]
+    live.reverse()
+    return nested_list(account, live, f"/v1/customers/{customer['id']}/subscriptions")
+
+
+def charge_refunds(account: Account, charge: Json) -> Json:
+    # No call refunds yet, so the list of every charge is empty.
+    return nested_list(account, [], f"/v1/charges/{charge['id']}/refunds")
+
+
+def price_currency_options(account: Account, price: Json) -> Json:
+    options: Json = account.load("price", price["id"])["currency_options"]
+    return options
+
+
+#: What only `expand[]` shows: (object, field) → how it is made.
+INCLUDABLE: dict[tuple[str, str], Callable[[Account, Json], Json]] = {
+    ("charge", "refunds"): charge_refunds,
+    ("checkout.session", "line_items"): session_line_items,
+    ("customer", "subscriptions"): customer_subscriptions,
+    ("invoice", "payments"): invoice_payments,
+    ("price", "currency_options"): price_currency_options,
+}
+
+
+def expand(account: Account, answer: Json, paths: list[str]) -> Json:
+    """The answer with each path expanded, in a copy. Raises refused for what cannot be expanded."""
+    for path in paths:
+        steps = path.split(".")
+        if len(steps) > DEEPEST_EXPANSION + (steps[0] == "data"):
+            raise refused(f"You cannot expand more than {DEEPEST_EXPANSION} levels of a property.", "expand")
+        answer = expand_one(account, answer, steps, path)
+    return answer
+
+
+def expand_one(account: Account, here: Json, steps: list[str], path: str) -> Json:
+    """Expand the first steps of a path in `here`, then go on inside of what came out."""
+    kind = here.get("object", "")
+    for length in range(1, len(steps) + 1):
+        target = REFERENCES.get(kind, {}).get(".".join(steps[:length]))
+        if target is not None:
+            return expand_reference(account, here, steps[:length], target, (steps[length:], path))
+    first, rest = steps[0], steps[1:]
+    if include := INCLUDABLE.get((kind, first)):
+        made = here[first] if isinstance(here.get(first), dict) else include(account, here)
+        return {**here, first: expand_one(account, made, rest, path) if rest else made}
+    inner = here.get(first)
+    if isinstance(inner, list) and rest:
+        return {**here, first: [expand_one(account, each, rest, path) for each in inner]}
+    if isinstance(inner, dict) and rest:
+        return {**here, first: expand_one(account, inner, rest, path)}
+    raise refused(f"This property cannot be expanded ({path}).", "expand")
+
+
+def expand_reference(
+    account: Account, here: Json, steps: list[str], kind: str, remaining: tuple[list[str], str]
+) -> Json:
+    """Put the object in the place of its id at the end of `steps`; nothing there stays nothing."""
+    first, inner_steps = steps[0], steps[1:]
+    value = here.get(first)
+    if value is None:
+        return here
+    if inner_steps:
+        return {**here, first: expand_reference(account, value, inner_steps, kind, remaining)}
+    found = render(account, account.load(kind, value)) if isinstance(value, str) else value
+    rest, path = remaining
+    return {**here, first: expand_one(account, found, rest, path) if rest else found}

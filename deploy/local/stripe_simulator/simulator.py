@@ -1,0 +1,57 @@
+"""The parts of one running simulator, put together once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from deploy.local.stripe_simulator.checkout import expire_due
+from deploy.local.stripe_simulator.faults import Faults
+from deploy.local.stripe_simulator.idempotency import IdempotencyKeys
+from deploy.local.stripe_simulator.journal import Journal
+from deploy.local.stripe_simulator.sender import Sender
+from deploy.local.stripe_simulator.settings import SimulatorSettings
+from deploy.local.stripe_simulator.stats import Stats
+from deploy.local.stripe_simulator.store import Account, Store
+
+#: Seconds between two looks for sessions whose time is up.
+CLOCK_S = 1.0
+
+
+class Simulator:
+    """Raises StateUnusable when the state directory cannot be used."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
+        self.store = Store(Journal(settings.state) if settings.state is not None else None)
+        #: The account of calls to the control plane that name none.
+        self.first: Account = self.store.open_account(settings.secret_key, settings.account_id)
+        self.stats = Stats()
+        self.faults = Faults()
+        self.keys = IdempotencyKeys()
+        self.sender = Sender(settings, self.store, self.stats)
+        #: Set when the server begins to stop, so that calls that never answer end.
+        self.stopping = asyncio.Event()
+
+    def commit(self) -> None:
+        """Make what happened durable, then let its events go."""
+        self.sender.take(self.store.commit())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Send webhooks and let sessions expire while inside."""
+        await self.sender.start()
+        clock = asyncio.create_task(self._run_clock(), name="stripe-clock")
+        try:
+            yield
+        finally:
+            clock.cancel()
+            with suppress(asyncio.CancelledError):
+                await clock
+            await self.sender.stop()
+            self.store.close()
+
+    async def _run_clock(self) -> None:
+        while True:
+            if sum(expire_due(account) for account in self.store.accounts.values()):
+                self.commit()
+            await asyncio.sleep(CLOCK_S)

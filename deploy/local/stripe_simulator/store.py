@@ -1,0 +1,198 @@
+"""What this Stripe knows: accounts, and in each the rows by kind, newest last.
+
+A row is a plain dict in Stripe's shape (`id`, `object`, …). Beside Stripe's kinds an account holds a few
+of our own: `checkout_draft` (what a session will make), `endpoint_secret`, `delivery`, `idempotency`.
+Whoever changes a row puts it again: that keeps the indexes right and marks it for the journal.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from deploy.local.stripe_simulator.errors import missing_object
+from deploy.local.stripe_simulator.journal import Journal
+
+Json = dict[str, Any]
+
+
+def invoice_subscription(invoice: Json) -> str | None:
+    details = (invoice["parent"] or {}).get("subscription_details") or {}
+    subscription: str | None = details.get("subscription")
+    return subscription
+
+
+def field(name: str) -> Callable[[Json], str | None]:
+    return lambda row: row.get(name)
+
+
+#: kind → filter → how a row answers it. Lists by these do not scan the whole kind.
+INDEXES: dict[str, dict[str, Callable[[Json], str | None]]] = {
+    "charge": {"customer": field("customer"), "payment_intent": field("payment_intent")},
+    "checkout.session": {
+        name: field(name) for name in ("customer", "payment_intent", "status", "subscription")
+    },
+    "customer": {"email": field("email")},
+    "invoice": {"customer": field("customer"), "subscription": invoice_subscription},
+    "invoice_payment": {"invoice": field("invoice")},
+    "line_item": {"invoice": field("invoice")},
+    "payment_intent": {"customer": field("customer")},
+    "payment_method": {"customer": field("customer")},
+    "price": {"product": field("product"), "lookup_key": field("lookup_key")},
+    "subscription": {"customer": field("customer")},
+    "subscription_item": {"subscription": field("subscription")},
+}
+
+#: Kinds of ours that hold what Stripe does not show of an object, under the same id.
+SATELLITES = {"checkout.session": "checkout_draft", "webhook_endpoint": "endpoint_secret"}
+
+
+class Account:
+    """One merchant: its key and everything it owns."""
+
+    def __init__(self, secret_key: str, account_id: str, created: int) -> None:
+        self.secret_key = secret_key
+        self.account_id = account_id
+        self.created = created
+        #: kind → id → row, in the order of creation.
+        self.rows: dict[str, dict[str, Json]] = {}
+        #: (kind, id) of rows changed since the last commit.
+        self.dirty: dict[tuple[str, str], None] = {}
+        #: Ids of delivery rows made since the last commit; the sender takes them after it.
+        self.outbox: list[str] = []
+        self._order: dict[str, int] = {}
+        self._orders = count()
+        self._index: dict[tuple[str, str, str], dict[str, None]] = {}
+        self._indexed: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+
+    def put(self, kind: str, row: Json) -> None:
+        """Add a row or record that it changed."""
+        self.restore(kind, row)
+        self.dirty[kind, row["id"]] = None
+
+    def restore(self, kind: str, row: Json) -> None:
+        """Add a row that the journal already holds."""
+        row_id = row["id"]
+        self.rows.setdefault(kind, {})[row_id] = row
+        if row_id not in self._order:
+            self._order[row_id] = next(self._orders)
+        if kind in INDEXES:
+            self._forget(kind, row_id)
+            places = [(kind, name, read(row)) for name, read in INDEXES[kind].items()]
+            known = [(kind, name, value) for kind, name, value in places if value is not None]
+            self._indexed[kind, row_id] = known
+            for place in known:
+                self._index.setdefault(place, {})[row_id] = None
+
+    def remove(self, kind: str, row_id: str) -> None:
+        self.rows[kind].pop(row_id)
+        self._forget(kind, row_id)
+        if kind not in SATELLITES.values():
+            self._order.pop(row_id, None)
+        self.dirty[kind, row_id] = None
+
+    def clear(self, keep: frozenset[str] = frozenset()) -> None:
+        """Forget every row but those of the kinds to keep, and of what belongs to them."""
+        kept = keep | {SATELLITES[kind] for kind in keep & SATELLITES.keys()}
+        for kind in [kind for kind in self.rows if kind not in kept]:
+            for row_id in list(self.rows[kind]):
+                self.remove(kind, row_id)
+        self.outbox.clear()
+
+    def find(self, kind: str, row_id: str) -> Json | None:
+        return self.rows.get(kind, {}).get(row_id)
+
+    def load(self, kind: str, row_id: str, param: str = "id") -> Json:
+        """The row; raises resource_missing naming the parameter that asked for it."""
+        row = self.find(kind, row_id)
+        if row is None:
+            raise missing_object(kind, row_id, param)
+        return row
+
+    def load_live(self, kind: str, row_id: str, param: str = "id") -> Json:
+        """Like `load`, but a deleted object is missing too."""
+        row = self.load(kind, row_id, param)
+        if row.get("deleted"):
+            raise missing_object(kind, row_id, param)
+        return row
+
+    def where(self, kind: str, name: str, value: str) -> list[Json]:
+        """Rows by an indexed field, oldest first."""
+        rows = self.rows.get(kind, {})
+        found = [rows[row_id] for row_id in self._index.get((kind, name, value), {})]
+        return sorted(found, key=self.order_of)
+
+    def select(self, kind: str, asked: Json, *names: str) -> list[Json]:
+        """Rows that match every filter of `names` that the call gave; all rows when it gave none."""
+        given = [(name, asked[name]) for name in names if name in asked]
+        if not given:
+            return list(self.rows.get(kind, {}).values())
+        read = INDEXES[kind]
+        found = self.where(kind, *given[0])
+        return [row for row in found if all(read[name](row) == value for name, value in given)]
+
+    def order_of(self, row: Json) -> int:
+        """A number that grows with each row of the account; `created` has only whole seconds."""
+        return self._order[row["id"]]
+
+    @staticmethod
+    def now() -> int:
+        """The clock in whole seconds, as Stripe writes moments."""
+        return int(time.time())
+
+    def _forget(self, kind: str, row_id: str) -> None:
+        for place in self._indexed.pop((kind, row_id), []):
+            del self._index[place][row_id]
+
+
+class Store:
+    """All accounts, by key; written to the journal at each commit when there is one."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self._journal = journal
+        self.accounts: dict[str, Account] = {}
+        if journal is not None:
+            for account_id, secret_key, created in journal.read_accounts():
+                self.accounts[account_id] = Account(secret_key, account_id, created)
+            for account_id, kind, row in journal.read_rows():
+                self.accounts[account_id].restore(kind, row)
+
+    def open_account(self, secret_key: str, account_id: str) -> Account:
+        """The account of this id, new or known; from now on it has this key.
+
+        Raises ValueError when another account has the key.
+        """
+        holder = self.find_by_key(secret_key)
+        if holder is not None and holder.account_id != account_id:
+            raise ValueError(f"the secret key already belongs to account {holder.account_id}")
+        account = self.accounts.get(account_id)
+        if account is None:
+            account = self.accounts[account_id] = Account(secret_key, account_id, int(time.time()))
+        account.secret_key = secret_key
+        if self._journal is not None:
+            self._journal.write_account(account_id, secret_key, account.created)
+        return account
+
+    def find_by_key(self, key: str) -> Account | None:
+        """The account of a secret key, or of the restricted key of the same tail."""
+        for account in self.accounts.values():
+            restricted = "rk_" + account.secret_key.removeprefix("sk_")
+            if key in {account.secret_key, restricted}:
+                return account
+        return None
+
+    def commit(self) -> list[tuple[Account, str]]:
+        """Write what changed, in one transaction; returns the deliveries that may now be sent."""
+        outgoing: list[tuple[Account, str]] = []
+        for account in self.accounts.values():
+            if account.dirty and self._journal is not None:
+                changes = [(kind, row_id, account.find(kind, row_id)) for kind, row_id in account.dirty]
+                self._journal.write_rows(account.account_id, changes)
+            account.dirty.clear()
+            outgoing += [(account, delivery_id) for delivery_id in account.outbox]
+            account.outbox.clear()
+        return outgoing
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()

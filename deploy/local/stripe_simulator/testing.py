@@ -1,0 +1,122 @@
+"""A simulator inside the current event loop, for tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from deploy.local.stripe_simulator.serving import address_of, bind, serving
+from deploy.local.stripe_simulator.settings import SimulatorSettings
+from deploy.local.stripe_simulator.simulator import Simulator
+from deploy.local.stripe_simulator.store import Account, Json, Store
+
+
+class SimulatorHandle:
+    """A running simulator: its address, its state, and its control plane as methods."""
+
+    def __init__(self, simulator: Simulator, url: str, client: aiohttp.ClientSession) -> None:
+        self.simulator = simulator
+        self.url = url
+        self._client = client
+
+    @property
+    def secret_key(self) -> str:
+        return self.simulator.settings.secret_key
+
+    @property
+    def account_id(self) -> str:
+        return self.simulator.settings.account_id
+
+    @property
+    def state(self) -> Store:
+        """Direct access; put a row again after changing it."""
+        return self.simulator.store
+
+    @property
+    def account(self) -> Account:
+        return self.simulator.first
+
+    async def pay(self, session_id: str) -> str:
+        """Press Pay; returns where the page leads, or raises AssertionError with what it says instead."""
+        return await self._press(session_id, "pay")
+
+    async def pay_later(self, session_id: str) -> str:
+        """Pay by a bank transfer; `settle` ends it."""
+        return await self._press(session_id, "pay-later")
+
+    async def decline(self, session_id: str) -> str:
+        return await self._press(session_id, "decline")
+
+    async def cancel(self, session_id: str) -> str:
+        return await self._press(session_id, "cancel")
+
+    async def settle(self, session_id: str, outcome: str = "succeeded") -> Json:
+        return await self.post(f"checkout/{session_id}/settle", outcome=outcome)
+
+    async def reset(self, **wish: Any) -> Json:
+        return await self.post("reset", **wish)
+
+    async def deliver(self, **wish: Any) -> Json:
+        return await self.post("deliver", **wish)
+
+    async def fail(self, path_pattern: str, **wish: Any) -> Json:
+        return await self.post("fail", path_pattern=path_pattern, **wish)
+
+    async def clear_faults(self) -> Json:
+        return await self.post("fail", clear=True)
+
+    async def seed(self, **wish: Any) -> Json:
+        return await self.post("seed", **wish)
+
+    async def emit(self, event_type: str, subject: Json, **wish: Any) -> Json:
+        """Emit an event of any type about any object."""
+        return await self.post("events", type=event_type, object=subject, **wish)
+
+    async def change_subscription(self, subscription_id: str, **fields: Any) -> Json:
+        return await self.post(f"subscriptions/{subscription_id}", fields=fields)
+
+    async def add_account(self, secret_key: str, account_id: str) -> Json:
+        return await self.post("accounts", secret_key=secret_key, account_id=account_id)
+
+    async def stats(self) -> Json:
+        return await self.get("stats")
+
+    async def deliveries(self, **query: str) -> list[Json]:
+        """Attempts so far, oldest first; the query filters by any of their fields."""
+        found: list[Json] = (await self.get("deliveries", **query))["data"]
+        return found
+
+    async def post(self, verb: str, **wish: Any) -> Json:
+        """POST /_sim/{verb}; raises AssertionError with the answer when it is refused."""
+        async with self._client.post(f"{self.url}/_sim/{verb}", data=msgspec.json.encode(wish)) as response:
+            return await read(response)
+
+    async def get(self, verb: str, **query: str) -> Json:
+        async with self._client.get(f"{self.url}/_sim/{verb}", params=query) as response:
+            return await read(response)
+
+    async def _press(self, session_id: str, button: str) -> str:
+        address = f"{self.url}/c/pay/{session_id}/{button}"
+        async with self._client.post(address, allow_redirects=False) as response:
+            said = await response.text()
+            if response.status != 303:  # noqa: PLR2004 (HTTP's "see other")
+                raise AssertionError(f"the page answered {response.status}: {said}")
+            return response.headers["location"]
+
+
+async def read(response: aiohttp.ClientResponse) -> Json:
+    body: Json = msgspec.json.decode(await response.read())
+    if response.status != 200:  # noqa: PLR2004 (HTTP's success)
+        raise AssertionError(f"{response.url.path} answered {response.status}: {body}")
+    return body
+
+
+@asynccontextmanager
+async def running_simulator(**settings: Any) -> AsyncIterator[SimulatorHandle]:
+    """Serve on a free loopback port while inside; settings as in `SimulatorSettings`."""
+    simulator = Simulator(SimulatorSettings(**settings))
+    listener = bind("127.0.0.1", 0)
+    async with serving(simulator, listener), aiohttp.ClientSession() as client:
+        yield SimulatorHandle(simulator, address_of(listener), client)
