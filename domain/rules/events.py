@@ -149,6 +149,31 @@ def foreign_reason(envelope: Envelope, deployment: Deployment) -> str | None:
     return None
 
 
+def internal_event(
+    event_id: str,
+    source: str,
+    object_kind: str,
+    object_id: str,
+    target: TargetRef,
+    *,
+    cause: str,
+    payload: bytes | None = None,
+    request_id: str | None = None,
+) -> NewEvent:
+    """A hint of our own: `event_id` is `th_` and a new uuid for every wish, `cause` says who wished."""
+    return NewEvent(
+        event_id=event_id,
+        source=source,
+        type=f"tollhouse.{cause}",
+        state=EventState.PENDING,
+        object_kind=object_kind,
+        object_id=object_id,
+        target=target,
+        payload=payload,
+        request_id=request_id,
+    )
+
+
 def customer_of(payload_object: EnvelopeObject) -> str | None:
     """The customer an object names: an id, an expanded object, or None."""
     customer = payload_object.customer

@@ -146,6 +146,9 @@ _STATUS: dict[str, Rule] = {
     "paused": _paused,
 }
 
+#: Statuses that a rule judges; any other value is kept with the last one of these.
+KNOWN_STATUSES = tuple(sorted(_STATUS))
+
 
 def _grace(case: Case, final: Reason) -> Life:
     """Access from the first failure on for the days of grace, for what was paid for before."""

@@ -1,24 +1,176 @@
-"""Catalogs, and the projects and apps they name."""
+"""Immutable versions of each project's catalog, its apps, and which Stripe price is which of its prices."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
 
 from domain.store.session import Connection
 
 
-async def find_head(connection: Connection, project: str) -> tuple[int, bytes] | None:
-    """(version, body) of the catalog in force for a project; None: there is no such project."""
+class HeadRow(Struct, frozen=True, kw_only=True):
+    """The version in force, without its body: enough to know whether a decoded copy is current."""
+
+    project: str
+    version: int
+    sha256: bytes
+    applied_at: datetime
+
+
+class EarlierVersion(Struct, frozen=True, kw_only=True):
+    version: int
+    body: bytes
+    applied_at: datetime
+
+
+class PriceRow(Struct, frozen=True, kw_only=True):
+    price_id: str
+    plan: str
+    price: str
+    revision: int
+    currencies: tuple[str, ...]
+
+
+async def find_head(connection: Connection, project: str) -> HeadRow | None:
+    """None: no catalog of this project was ever applied."""
     row = await connection.fetchrow(
         """
-        SELECT c.version, c.body FROM projects p
-        JOIN catalogs c ON c.project = p.project AND c.version = p.catalog_version
+        SELECT c.project, c.version, c.sha256, c.applied_at
+        FROM projects p JOIN catalogs c ON (c.project, c.version) = (p.project, p.catalog_version)
         WHERE p.project = $1
         """,
         project,
     )
-    return None if row is None else (row["version"], row["body"].encode())
+    return None if row is None else HeadRow(**row)
 
 
-async def list_apps(connection: Connection) -> list[tuple[str, str]]:
-    """(project, app) of every app in force, sorted."""
+async def list_versions(connection: Connection, project: str, up_to: int) -> list[EarlierVersion]:
+    """Versions 1 to `up_to` with their bodies, oldest first."""
     rows = await connection.fetch(
-        "SELECT project, app FROM apps WHERE removed_at IS NULL ORDER BY project, app"
+        """
+        SELECT version, body::text AS body, applied_at FROM catalogs
+        WHERE project = $1 AND version <= $2 ORDER BY version
+        """,
+        project,
+        up_to,
     )
-    return [(row["project"], row["app"]) for row in rows]
+    return [
+        EarlierVersion(version=row["version"], body=row["body"].encode(), applied_at=row["applied_at"])
+        for row in rows
+    ]
+
+
+async def load_body(connection: Connection, project: str, version: int) -> bytes:
+    """The JSON of one version. Raises LookupError where there is none: versions are never deleted."""
+    body = await connection.fetchval(
+        "SELECT body::text FROM catalogs WHERE project = $1 AND version = $2", project, version
+    )
+    if body is None:
+        raise LookupError(f"catalog {project} has no version {version}")
+    return bytes(body.encode())
+
+
+async def list_projects(connection: Connection) -> list[str]:
+    rows = await connection.fetch("SELECT project FROM projects ORDER BY project")
+    return [row["project"] for row in rows]
+
+
+async def lock_catalogs(connection: Connection) -> None:
+    """One publication at a time; held until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(7405002)")
+
+
+async def add_version(
+    connection: Connection, *, project: str, name: str, version: int, body: bytes, sha256: bytes
+) -> None:
+    """Store a version and make it the head."""
+    await connection.execute(
+        "INSERT INTO catalogs (project, version, body, sha256) VALUES ($1, $2, $3, $4)",
+        project,
+        version,
+        body.decode(),
+        sha256,
+    )
+    await connection.execute(
+        """
+        INSERT INTO projects (project, name, catalog_version) VALUES ($1, $2, $3)
+        ON CONFLICT (project) DO UPDATE
+        SET name = excluded.name, catalog_version = excluded.catalog_version
+        """,
+        project,
+        name,
+        version,
+    )
+
+
+async def set_apps(connection: Connection, project: str, apps: Sequence[str]) -> None:
+    """The apps the head lists; others are kept, with the time at which they were removed."""
+    await connection.execute(
+        """
+        INSERT INTO apps (project, app) SELECT $1, unnest($2::text[])
+        ON CONFLICT (project, app) DO UPDATE SET removed_at = NULL
+        """,
+        project,
+        list(apps),
+    )
+    await connection.execute(
+        """
+        UPDATE apps SET removed_at = clock_timestamp()
+        WHERE project = $1 AND NOT app = ANY($2::text[]) AND removed_at IS NULL
+        """,
+        project,
+        list(apps),
+    )
+
+
+async def set_price(connection: Connection, project: str, row: PriceRow) -> None:
+    """This Stripe price is the revision that new checkouts sell; an older one goes on granting."""
+    await connection.execute(
+        """
+        UPDATE prices SET is_head = false
+        WHERE project = $1 AND plan = $2 AND price = $3 AND is_head AND price_id <> $4
+        """,
+        project,
+        row.plan,
+        row.price,
+        row.price_id,
+    )
+    await connection.execute(
+        """
+        INSERT INTO prices (price_id, project, plan, price, revision, is_head, currencies)
+        VALUES ($1, $2, $3, $4, $5, true, $6)
+        ON CONFLICT (price_id) DO UPDATE SET is_head = true, currencies = excluded.currencies
+        """,
+        row.price_id,
+        project,
+        row.plan,
+        row.price,
+        row.revision,
+        list(row.currencies),
+    )
+
+
+async def find_price_id(connection: Connection, project: str, plan: str, price: str) -> PriceRow | None:
+    """The Stripe price that new checkouts of a catalog price sell; None: not created in Stripe yet."""
+    row = await connection.fetchrow(
+        """
+        SELECT price_id, plan, price, revision, currencies FROM prices
+        WHERE project = $1 AND plan = $2 AND price = $3 AND is_head
+        """,
+        project,
+        plan,
+        price,
+    )
+    if row is None:
+        return None
+    return PriceRow(**{**row, "currencies": tuple(row["currencies"])})
+
+
+async def count_behind(connection: Connection) -> int:
+    """Users whose answers were computed under an older catalog than their project's head."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        """
+        SELECT count(*) FROM projects p
+        JOIN users u ON u.project = p.project AND u.catalog_version < p.catalog_version
+        """
+    )

@@ -64,7 +64,8 @@ async def _replace_items(connection: Connection, project: str, subscription: Sub
     items = subscription.items
     await connection.execute(
         """
-        DELETE FROM subscription_items WHERE stripe_subscription_id = $1 AND NOT stripe_item_id = ANY($2::text[])
+        DELETE FROM subscription_items
+        WHERE stripe_subscription_id = $1 AND NOT stripe_item_id = ANY($2::text[])
         """,
         subscription.subscription_id,
         [item.item_id for item in items],
@@ -179,8 +180,8 @@ async def load_facts(connection: Connection, project: str, user_key: int) -> Fac
     """Everything that can give this user access, each source in a fixed order."""
     subscriptions = await connection.fetch(
         """
-        SELECT stripe_subscription_id, status, created_at, trial_end, cancel_at, cancel_at_period_end, ended_at,
-               pause_behavior, pause_cause, last_known_status, unknown_since
+        SELECT stripe_subscription_id, status, created_at, trial_end, cancel_at, cancel_at_period_end,
+               ended_at, pause_behavior, pause_cause, last_known_status, unknown_since
         FROM subscriptions WHERE project = $1 AND user_key = $2
         ORDER BY created_at, stripe_subscription_id
         """,

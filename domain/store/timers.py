@@ -1,4 +1,4 @@
-"""Timers: moments at which Stripe is to be read again. Upserted in COMMIT, turned into events by the clock."""
+"""Timers: moments at which Stripe is to be read again; upserted in COMMIT, turned into events by the clock."""
 
 from datetime import datetime
 

@@ -1,0 +1,102 @@
+"""JUDGE: whose a target is, from the database alone. Stripe is not asked about what is not ours."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from domain.model import PendingEvent, TargetRef
+from domain.rules.events import BodyRefused, Deployment, foreign_reason, read_envelope
+from domain.store import customers
+from domain.store.customers import CustomerOwner
+from domain.store.session import Connection
+
+#: Objects whose payload may carry the reference of a customer we made and did not link before a crash.
+CARRIES_REF = frozenset({"customer", "checkout.session"})
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Whose the target is. Neither owner nor ref, for a customer: foreign."""
+
+    is_customer: bool
+    owner: CustomerOwner | None = None
+    #: A reference of ours that Stripe must confirm before the customer is linked.
+    ref: UUID | None = None
+
+    @property
+    def needs_fetch(self) -> bool:
+        return not self.is_customer or self.owner is not None or self.ref is not None
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """The payload of a timer's event: why Stripe is read again."""
+
+    #: How often it was read again already.
+    count: int = 0
+    #: Watched fields that events announced and no read has shown yet.
+    awaited: tuple[dict[str, Any], ...] = ()
+    #: A reference to confirm.
+    ref: str | None = None
+
+
+async def judge(connection: Connection, target: TargetRef, events: Sequence[PendingEvent]) -> Verdict:
+    """Whose this target is now; asked again under the target's lock before anything is committed."""
+    if target.kind != "customer":
+        return Verdict(is_customer=False)
+    owner = await customers.find_owner(connection, target.stripe_id)
+    if owner is not None:
+        return Verdict(is_customer=True, owner=owner)
+    for ref in _refs(events):
+        if await customers.has_unlinked(connection, ref):
+            return Verdict(is_customer=True, ref=ref)
+    return Verdict(is_customer=True)
+
+
+def of_other_deployment(events: Sequence[PendingEvent], deployment: Deployment) -> dict[str, str]:
+    """Events of another mode or account, by id with the reason: stored before the door knew its own."""
+    found: dict[str, str] = {}
+    for event in events:
+        if event.source != "stripe" or event.payload is None:
+            continue
+        try:
+            reason = foreign_reason(read_envelope(zlib.decompress(event.payload)), deployment)
+        except BodyRefused:
+            continue
+        if reason is not None:
+            found[event.event_id] = reason
+    return found
+
+
+def wish_of(event: PendingEvent) -> Wish:
+    """What a timer's event carries; an empty wish for any other event."""
+    if event.source != "timer" or event.payload is None:
+        return Wish()
+    return msgspec.json.decode(zlib.decompress(event.payload), type=Wish)
+
+
+def _refs(events: Sequence[PendingEvent]) -> list[UUID]:
+    found = (_ref(event) for event in events if event.object_kind in CARRIES_REF)
+    return [ref for ref in found if ref is not None]
+
+
+def _ref(event: PendingEvent) -> UUID | None:
+    if event.payload is None:
+        return None
+    if event.source == "timer":
+        text = wish_of(event).ref
+    else:
+        text = _ref_in(msgspec.json.decode(zlib.decompress(event.payload)))
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _ref_in(payload: Any) -> str | None:
+    """`data.object.metadata.tollhouse_ref` of a payload of any version."""
+    for name in ("data", "object", "metadata", "tollhouse_ref"):
+        payload = payload.get(name) if isinstance(payload, dict) else None
+    return payload if isinstance(payload, str) else None

@@ -1,0 +1,84 @@
+"""Rechecks: what a read did not show although it was announced is read again later, at most three times."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from domain.context import Context
+from domain.flows.fetch import Fetched, ObjectKey
+from domain.flows.judge import Wish, wish_of
+from domain.model import PendingEvent, TargetRef
+from domain.rules.closure import MAX_RECHECKS, awaited_by, is_older
+from domain.store import timers
+from domain.store.session import Connection
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Recheck(Struct, frozen=True, kw_only=True):
+    object_kind: str
+    object_id: str
+    wish: Wish
+
+
+def lagging(events: Sequence[PendingEvent], fetched: Fetched) -> list[Recheck]:
+    """Objects whose read is older than an event of theirs, or that Stripe does not show (yet)."""
+    by_object: dict[ObjectKey, list[PendingEvent]] = {}
+    for event in events:
+        by_object.setdefault((event.object_kind, event.object_id), []).append(event)
+    found = (_recheck(key, named, fetched) for key, named in sorted(by_object.items()))
+    return [recheck for recheck in found if recheck is not None]
+
+
+def unconfirmed(events: Sequence[PendingEvent], customer_id: str, ref: str) -> list[Recheck]:
+    """The customer does not carry the reference an event showed: Stripe may be behind its own event."""
+    count = min(wish_of(event).count for event in events)
+    return _again("customer", customer_id, Wish(count=count + 1, ref=ref))
+
+
+async def set_rechecks(
+    context: Context, connection: Connection, target: TargetRef, rechecks: Sequence[Recheck]
+) -> None:
+    """Upsert the timers, in COMMIT's transaction."""
+    for recheck in rechecks:
+        await timers.set_recheck(
+            connection,
+            target=target,
+            object_kind=recheck.object_kind,
+            object_id=recheck.object_id,
+            payload=_encode(recheck.wish),
+            in_s=context.settings.recheck_s,
+        )
+
+
+def _recheck(key: ObjectKey, events: Sequence[PendingEvent], fetched: Fetched) -> Recheck | None:
+    if key in fetched.broken:
+        return None
+    kind, stripe_id = key
+    count = min(wish_of(event).count for event in events) + 1
+    if key in fetched.missing:
+        return next(iter(_again(kind, stripe_id, Wish(count=count))), None)
+    read = fetched.watched.get(key, {})
+    awaited = [announced for event in events for announced in _announced(kind, event)]
+    open_ = tuple(announced for announced in awaited if is_older(announced, read))
+    if not open_:
+        return None
+    return next(iter(_again(kind, stripe_id, Wish(count=count, awaited=open_))), None)
+
+
+def _again(kind: str, stripe_id: str, wish: Wish) -> list[Recheck]:
+    if wish.count > MAX_RECHECKS:
+        return []
+    return [Recheck(object_kind=kind, object_id=stripe_id, wish=wish)]
+
+
+def _announced(kind: str, event: PendingEvent) -> list[dict[str, Any]]:
+    if event.source == "timer":
+        return list(wish_of(event).awaited)
+    if event.payload is None:
+        return []
+    watched = awaited_by(kind, zlib.decompress(event.payload))
+    return [watched] if watched else []

@@ -1,0 +1,163 @@
+"""Recompute: the facts of a user, read under the user lock, become stored timelines and history.
+
+Whoever calls holds a transaction and commits it; afterwards `publish` copies the answers to the cache.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from domain.cache import cache_key
+from domain.context import Context
+from domain.errors import Broken, Unavailable
+from domain.flows.read_catalog import Head, find_head
+from domain.model import CachedSet, Facts, StoredSegment, StoredSet, Timeline
+from domain.rules.timeline import decode_timeline, encode_timeline, is_same_from, timeline
+from domain.store import customers, entitlements, mirror
+from domain.store.customers import LockedUser
+from domain.store.session import Connection
+from domain.telemetry import get_logger
+
+log = get_logger()
+
+_decode_segments = msgspec.json.Decoder(tuple[StoredSegment, ...]).decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Recomputed(Struct, frozen=True, kw_only=True):
+    """What a recompute leaves: every app's answers, changed or not, ready for the cache."""
+
+    user_key: int
+    sets: tuple[tuple[str, StoredSet], ...]
+    #: Apps whose answers changed.
+    changed: tuple[str, ...]
+
+
+async def recompute_user(
+    context: Context, connection: Connection, user_key: int, *, cause: str
+) -> Recomputed:
+    """Bring the stored answers of one user up to their sources and the catalog head.
+
+    Takes the user lock first, then reads: two of these for one user never work on the same past. A user
+    whose project has no catalog, or with a timeline that says the same from now on, gets no new version.
+    """
+    user = await customers.lock_user(connection, user_key)
+    now = user.clock_at or await context.now(connection)
+    head = await find_head(connection, user.project)
+    if head is None:
+        raise Broken(f"project {user.project} has users but no catalog: run `tollhouse catalog apply`")
+    facts = await mirror.load_facts(connection, user.project, user_key)
+    stored = {found.app: found for found in await entitlements.list_sets(connection, user.project, user_key)}
+    results = [
+        await _recompute_app(
+            connection, user, app, stored.get(app), facts=facts, head=head, now=now, cause=cause
+        )
+        for app in sorted(head.catalog.apps)
+    ]
+    boundaries = [segment.ends_at for kept, _ in results for segment in kept.segments]
+    await customers.note_recompute(
+        connection,
+        user_key,
+        max(head.version, user.catalog_version),
+        min((end for end in boundaries if end is not None and end > now), default=None),
+    )
+    return Recomputed(
+        user_key=user_key,
+        sets=tuple((cache_key(user.project, user.user_id, kept.app), kept) for kept, _ in results),
+        changed=tuple(kept.app for kept, is_new in results if is_new),
+    )
+
+
+async def publish(context: Context, recomputed: Sequence[Recomputed], read_at: float) -> None:
+    """Copy answers to the cache after commit. Losing it costs readers at most `fresh_s`, so it never fails.
+
+    `read_at` is a unix time from before the commit: see `before_commit`.
+    """
+    if context.cache is None:
+        return
+    entries = [
+        (key, CachedSet(stored=stored, read_at=read_at)) for one in recomputed for key, stored in one.sets
+    ]
+    try:
+        await context.cache.store(entries)
+    except Unavailable as error:
+        log.warning("cache_store_failed", error=error.detail, sets=len(entries))
+
+
+def before_commit() -> float:
+    """The freshness stamp: taken before COMMIT, because what is read there may be over a moment later."""
+    return time.time()
+
+
+async def recompute_due(context: Context, *, limit: int = 200) -> int:
+    """BOUNDARY: users whose answer just changed by itself, or whose catalog is behind. Answers how many."""
+    async with context.database.connection() as connection:
+        due = await entitlements.list_users_to_recompute(connection, await context.now(connection), limit)
+    for user_key, _ in due:
+        async with context.database.transaction() as connection:
+            recomputed = await recompute_user(context, connection, user_key, cause="boundary")
+            read_at = before_commit()
+        await publish(context, [recomputed], read_at)
+        log.info("recomputed", user_key=user_key, cause="boundary", changed=recomputed.changed)
+    return len(due)
+
+
+async def _recompute_app(
+    connection: Connection,
+    user: LockedUser,
+    app: str,
+    stored: StoredSet | None,
+    *,
+    facts: Facts,
+    head: Head,
+    now: datetime,
+    cause: str,
+) -> tuple[StoredSet, bool]:
+    """(the answers that hold, whether they are new)."""
+    if stored is not None:
+        await _append_begun(connection, stored, now)
+    new = timeline(facts, head.catalog, app, now)
+    if stored is not None and (
+        stored.catalog_version > head.version or is_same_from(_timeline_of(stored), new, now)
+    ):
+        return stored, False
+    encoded = encode_timeline(new)
+    first_version = stored.last_version + 1 if stored is not None else 1
+    fresh = StoredSet(
+        project=user.project,
+        app=app,
+        user_key=user.user_key,
+        first_version=first_version,
+        last_version=first_version + len(new) - 1,
+        catalog_version=head.version,
+        computed_at=now,
+        clock_at=user.clock_at,
+        segments=_decode_segments(encoded),
+    )
+    if not await entitlements.save_set(connection, fresh, encoded):
+        raise Broken(f"answers of user {user.user_key} for {app} were written past the user lock")
+    await entitlements.append_history(
+        connection, fresh, [(first_version, fresh.segments[0])], cause=cause, facts=_encode(facts)
+    )
+    return fresh, True
+
+
+async def _append_begun(connection: Connection, stored: StoredSet, now: datetime) -> None:
+    """Segments begun since the last recompute were answered: history says so, with their version."""
+    begun = [
+        (stored.first_version + index, segment)
+        for index, segment in enumerate(stored.segments)
+        if index > 0 and segment.begins_at <= now
+    ]
+    if not begun:
+        return
+    last = await entitlements.last_facts(connection, stored.user_key, stored.app)
+    if last is not None and last[0] < begun[-1][0]:
+        await entitlements.append_history(connection, stored, begun, cause="boundary", facts=last[1])
+
+
+def _timeline_of(stored: StoredSet) -> Timeline:
+    return decode_timeline(_encode(stored.segments))

@@ -1,0 +1,261 @@
+"""Sync: one target, from the claim of its lease to the fenced commit. Twice, or two at once, is harmless.
+
+CLAIM → READ → JUDGE → FETCH → COMMIT → cache; an error ends in FAIL, which only the lease holder can write.
+The steps and their reasons are docs/event-path.md.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import structlog
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import Broken, Throttled, TollhouseError, Unavailable
+from domain.flows.commit import Committed, VerdictChanged, Work, commit
+from domain.flows.fetch import Fetched, fetch
+from domain.flows.fix_deployment import DeploymentCheck
+from domain.flows.judge import Verdict, judge, of_other_deployment
+from domain.flows.link import link_customer
+from domain.flows.recompute import publish
+from domain.model import Claim, NewEvent, PendingEvent, TargetRef
+from domain.rules.events import internal_event
+from domain.store import inbox, targets
+from domain.telemetry import get_logger
+
+log = get_logger()
+
+#: Events one run takes: bounded, so that a run fits its lease.
+BATCH = 100
+#: Runs per bell, none begun later than RUNS_FOR_S after it; the rest is the sweeper's.
+MOST_RUNS = 4
+RUNS_FOR_S = 10.0
+#: How long a run may wait for a slot of the read budget, and when it comes back without one.
+BUDGET_WAIT_S = 2.0
+POSTPONE_S = 1.0
+
+
+class Synced(Struct, frozen=True, kw_only=True):
+    """What one bell led to."""
+
+    #: How each run ended: processed, foreign, forwarded, settled, fenced, failed, dead, postponed, rejudged.
+    outcomes: tuple[str, ...]
+    #: Targets that may be rung: events were forwarded to them.
+    owed: tuple[int, ...] = ()
+
+
+class Syncer:
+    """Syncs targets; one per process. Holds no state but who its Stripe key belongs to."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._deployment = DeploymentCheck(context)
+
+    async def ensure_deployment(self) -> None:
+        """Raises: WrongDeployment, Unavailable. For a process that wants to refuse at its start."""
+        await self._deployment.ensure()
+
+    async def sync_target(self, target_id: int) -> Synced:
+        """Work off what the target owes; returns at once where another holds it or nothing is owed.
+
+        Raises:
+            Unavailable: Postgres is away, so that not even the failure could be written.
+        """
+        until = time.monotonic() + RUNS_FOR_S
+        outcomes: list[str] = []
+        owed: list[int] = []
+        while len(outcomes) < MOST_RUNS and time.monotonic() < until:
+            committed = await self._run(target_id)
+            if committed is None:
+                break
+            outcomes.append(committed.outcome)
+            owed.extend(committed.forwarded)
+            if not committed.is_owed:
+                break
+        return Synced(outcomes=tuple(outcomes), owed=tuple(owed))
+
+    async def _run(self, target_id: int) -> Committed | None:
+        context = self._context
+        async with context.database.connection() as connection:
+            claim = await targets.claim(connection, target_id, uuid.uuid4().hex, context.settings.lease_s)
+            if claim is None:
+                return None
+            if claim.claims > targets.MOST_CLAIMS:
+                await targets.bury(connection, claim)
+                log.error("target_dead", target=claim.target.stripe_id, error="claimed without an outcome")
+                return Committed(outcome="dead")
+        started = time.perf_counter()
+        try:
+            committed = await self._work(claim)
+        except VerdictChanged:
+            await self._release(claim)
+            return Committed(is_owed=True, outcome="rejudged")
+        except Throttled:
+            await self._postpone(claim)
+            return Committed(outcome="postponed")
+        except Exception as error:  # noqa: BLE001 - any error ends here, in FAIL: the class decides what follows
+            return await self._fail(claim, error)
+        _log_run(claim, committed, started)
+        return committed
+
+    async def _work(self, claim: Claim) -> Committed:
+        """READ, JUDGE, FETCH, COMMIT of one claim."""
+        context = self._context
+        deployment = await self._deployment.ensure()
+        async with context.database.connection() as connection:
+            found = await inbox.list_pending(connection, claim.target, BATCH + 1)
+            events, has_more = tuple(found[:BATCH]), len(found) > BATCH
+            verdict = await judge(connection, claim.target, events)
+        elsewhere = of_other_deployment(events, deployment)
+        mine = [event for event in events if event.event_id not in elsewhere]
+        with _bound_to(mine):
+            fetched = Fetched()
+            if mine and verdict.needs_fetch:
+                fetched = await fetch(context, _objects(verdict, claim, mine), max_wait_s=BUDGET_WAIT_S)
+            _refuse_broken_object_target(claim, fetched)
+            if verdict.ref is not None and await self._link(claim, verdict, fetched):
+                raise VerdictChanged
+            await self._mark_strays(claim, fetched)
+            committed = await commit(
+                context,
+                Work(
+                    claim=claim,
+                    verdict=verdict,
+                    events=events,
+                    has_more=has_more,
+                    elsewhere=elsewhere,
+                    fetched=fetched,
+                ),
+            )
+            if committed.recomputed is not None:
+                await publish(context, [committed.recomputed], committed.read_at)
+                _log_readable(committed)
+        return committed
+
+    async def _link(self, claim: Claim, verdict: Verdict, fetched: Fetched) -> bool:
+        """LINK, in a transaction of its own, if Stripe confirms the reference. Answers whether it did."""
+        customer = fetched.customers.get(claim.target.stripe_id)
+        if verdict.ref is None or customer is None or customer.ref != str(verdict.ref):
+            return False
+        async with self._context.database.transaction() as connection:
+            await link_customer(connection, claim.target.stripe_id, verdict.ref, read_all=True)
+        log.info("customer_linked", customer=claim.target.stripe_id, ref=str(verdict.ref))
+        return True
+
+    async def _mark_strays(self, claim: Claim, fetched: Fetched) -> None:
+        """Objects that belong to another customer than this one: its run writes them, not ours."""
+        if claim.target.kind != "customer":
+            return
+        strays = [
+            *(("subscription", key, found.customer_id) for key, found in fetched.subscriptions.items()),
+            *(("checkout.session", key, found.customer_id) for key, found in fetched.sessions.items()),
+        ]
+        events = [
+            _stray_event(kind, stripe_id, customer_id)
+            for kind, stripe_id, customer_id in strays
+            if customer_id is not None and customer_id != claim.target.stripe_id
+        ]
+        if events:
+            async with self._context.database.connection() as connection:
+                await inbox.mark(connection, sorted(events, key=lambda event: event.event_id))
+
+    async def _fail(self, claim: Claim, error: Exception) -> Committed:
+        """FAIL: the class of the error decides between back-off for ever and, eight in a row, death."""
+        is_broken = not isinstance(error, Unavailable)
+        detail = error.detail if isinstance(error, TollhouseError) else f"{type(error).__name__}: {error}"
+        async with self._context.database.connection() as connection:
+            is_dead = await targets.fail(
+                connection,
+                claim,
+                detail,
+                is_broken=is_broken,
+                base_s=self._context.settings.retry_base_s,
+            )
+        log.log(
+            40 if is_dead or is_broken or getattr(error, "alarm", False) else 30,
+            "target_dead" if is_dead else "sync_failed",
+            target=claim.target.stripe_id,
+            error=detail,
+            family="broken" if is_broken else "unavailable",
+            exc_info=error if is_broken and not isinstance(error, TollhouseError) else None,
+        )
+        return Committed(outcome="dead" if is_dead else "failed")
+
+    async def _release(self, claim: Claim) -> None:
+        async with self._context.database.connection() as connection:
+            await targets.release(connection, claim)
+
+    async def _postpone(self, claim: Claim) -> None:
+        async with self._context.database.connection() as connection:
+            await targets.postpone(connection, claim, by_s=POSTPONE_S)
+        log.info("sync_postponed", target=claim.target.stripe_id, reason="stripe_budget")
+
+
+async def sync_all(syncer: Syncer, target_ids: Sequence[int], *, at_once: int) -> int:
+    """Sync many targets, a few at a time: what the sweeper does by itself while bells fail."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def sync_one(target_id: int) -> int:
+        async with gate:
+            return len((await syncer.sync_target(target_id)).outcomes)
+
+    return sum(await asyncio.gather(*(sync_one(target_id) for target_id in target_ids)))
+
+
+def _objects(verdict: Verdict, claim: Claim, events: Sequence[PendingEvent]) -> set[tuple[str, str]]:
+    """What FETCH reads: of an unlinked customer only the customer itself, to confirm the reference."""
+    if verdict.is_customer and verdict.owner is None:
+        return {("customer", claim.target.stripe_id)}
+    return {(event.object_kind, event.object_id) for event in events}
+
+
+def _refuse_broken_object_target(claim: Claim, fetched: Fetched) -> None:
+    """Broken before its customer is known: there are no other events of it that could go on."""
+    if claim.target.kind == "customer":
+        return
+    error = fetched.error_of((claim.target.kind, claim.target.stripe_id))
+    if error is not None:
+        raise Broken(error)
+
+
+def _stray_event(kind: str, stripe_id: str, customer_id: str) -> NewEvent:
+    return internal_event(
+        f"th_{uuid.uuid4().hex}",
+        "sync",
+        kind,
+        stripe_id,
+        TargetRef("customer", customer_id),
+        cause="belongs_here",
+    )
+
+
+def _bound_to(events: Sequence[PendingEvent]) -> AbstractContextManager[None]:
+    """Every line of this run carries the request ids of the deliveries that led to it."""
+    ids = sorted({event.request_id for event in events if event.request_id})
+    return structlog.contextvars.bound_contextvars(**({"request_ids": ids} if ids else {}))
+
+
+def _log_run(claim: Claim, committed: Committed, started: float) -> None:
+    log.info(
+        "target_synced" if not committed.is_fenced else "sync_fenced",
+        target=claim.target.stripe_id,
+        outcome=committed.outcome,
+        duration_ms=round((time.perf_counter() - started) * 1000, 1),
+    )
+
+
+def _log_readable(committed: Committed) -> None:
+    """The event → readable time: from the row's `received_at` to the cache, both ends of one clock."""
+    if committed.recomputed is None or committed.age_ms is None:
+        return
+    since_commit_ms = (time.time() - committed.read_at) * 1000
+    log.info(
+        "entitlements_recomputed",
+        user_key=committed.recomputed.user_key,
+        changed=committed.recomputed.changed,
+        versions={stored.app: stored.last_version for _, stored in committed.recomputed.sets},
+        readable_ms=round(committed.age_ms + since_commit_ms, 1),
+    )
