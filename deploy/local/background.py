@@ -30,6 +30,7 @@ def start_in_background(directory: Path, arguments: Sequence[str], report: Calla
     holder = find_holder(state.lock)
     if holder is not None:
         raise AlreadyRunning(state.lock, holder)
+    state.ready.unlink(missing_ok=True)  # a killed deployment could not remove it
     log = state.directory / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -79,9 +80,8 @@ def _wait_until_ready(state: State, process: subprocess.Popen[bytes], log: Path)
     while not state.ready.exists() or find_holder(state.lock) != process.pid:
         if process.poll() is not None:
             reason = log.read_text(errors="replace").rstrip()
-            raise ProcessFailed(
-                f"{reason}\n(This is {log}; the processes' own logs are in {log.parent}/logs.)"
-            )
+            where = f"This is {log}; the processes' own logs are in {log.parent}/logs."
+            raise ProcessFailed(f"It did not start:\n{reason}\n({where})")
         if time.monotonic() > deadline:
             raise ProcessFailed(f"Not ready after {START_TIMEOUT_S:.0f} s; see {log} and {log.parent}/logs.")
         time.sleep(LOOK_EVERY_S)

@@ -68,6 +68,7 @@ def run_deployment(choices: Choices, report: Callable[[str], None]) -> None:
     state = State(choices.state)
     state.open()
     with locked(state.lock), ExitStack() as cleanup:
+        state.ready.unlink(missing_ok=True)  # a killed deployment could not remove it
         if choices.reset:
             state.reset()
         ports = Ports(choices.port_base)
