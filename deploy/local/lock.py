@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+MOMENT_S = 0.1
 
 
 class AlreadyRunning(Exception):
@@ -25,15 +28,27 @@ def locked(path: Path) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(path, find_holder(path)) from None
+        if not _take(descriptor):
+            raise AlreadyRunning(path, find_holder(path))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Try for a moment: whoever asks `find_holder` holds the lock too, for microseconds."""
+    deadline = time.monotonic() + MOMENT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(MOMENT_S / 10)
+        else:
+            return True
 
 
 def find_holder(path: Path) -> int | None:
