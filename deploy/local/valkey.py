@@ -27,6 +27,9 @@ from deploy.local.processes import (
     stop,
 )
 
+#: Without persistence it is a test's server: enough databases for each test to have its own queue and cache.
+TEST_DATABASES = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ValkeyServer:
