@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from deploy.local.environment import ROOT, Environment, fingerprint
 from deploy.local.processes import ProcessFailed, die_with
 from deploy.local.state import Keys, State, read_struct, write_private
@@ -22,19 +24,47 @@ ENTRY = "import sys; sys.argv[0] = 'tollhouse'; from ingress.cli import main; ma
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
+class Command:
+    """A call of the command line that has begun; it dies with us."""
+
     shown: str
     process: subprocess.Popen[str]
 
 
-def tollhouse(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Run one command to its end; returns what it printed. Raises ProcessFailed with what it said."""
-    return _printed_by(_begin(arguments, environ))
+def begin(arguments: Sequence[str], environ: Mapping[str, str]) -> Command:
+    """Start one command; `finish` waits for it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENTRY, *arguments],
+        env=dict(environ),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is ours to handle, after the command
+        preexec_fn=die_with(os.getpid(), signal.SIGKILL),  # noqa: PLW1509 - calls only prctl and getppid
+    )
+    return Command(" ".join(["tollhouse", *arguments]), process)
+
+
+def finish(command: Command) -> str:
+    """Wait for the command; returns what it printed. Raises ProcessFailed when it failed or hangs."""
+    try:
+        printed, said = command.process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        command.process.kill()
+        command.process.communicate()
+        raise ProcessFailed(f"`{command.shown}` did not end within {TIMEOUT_S:.0f} s.") from error
+    code = command.process.returncode
+    if code != 0:
+        shown = (said or printed).strip() or "(it wrote nothing)"
+        raise ProcessFailed(f"`{command.shown}` ended with exit code {code}:\n{shown}")
+    return printed
 
 
 def tollhouse_json(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
     """Run one command that answers with one JSON object. Raises ProcessFailed."""
-    return _object_printed_by(_begin([*arguments, "--json"], environ))
+    return _object_printed_by(begin([*arguments, "--json"], environ))
 
 
 def apply_catalog(catalog: Path, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -55,16 +85,16 @@ def create_missing_keys(state: State, environment: Environment, apps: Sequence[s
         if name not in keys.app_keys:
             project, _, app = name.partition("/")
             wanted[name] = ["--project", project, "--app", app]
-    if not wanted:
-        return keys
     environ = environment.operator()
     # Each command is a process that mostly starts an interpreter: side by side they take half the time.
-    begun = {name: _begin(["keys", "create", *words, "--json"], environ) for name, words in wanted.items()}
+    begun = {name: begin(["keys", "create", *words, "--json"], environ) for name, words in wanted.items()}
     created = {name: _key_printed_by(command) for name, command in begun.items()}
     operator_key = created.pop("operator", keys.operator_key)
     keys = Keys(belongs_to, operator_key, {**keys.app_keys, **created})
-    write_private(state.keys, json.dumps(_as_json(keys), indent=2).encode())
-    return keys
+    if wanted:
+        write_private(state.keys, msgspec.json.format(msgspec.json.encode(keys)))
+    # Keys of apps that have left the catalog stay in the file, for the day they come back.
+    return Keys(belongs_to, operator_key, {name: keys.app_keys[name] for name in apps})
 
 
 def apps_of(applied: Mapping[str, Any]) -> list[str]:
@@ -75,45 +105,15 @@ def apps_of(applied: Mapping[str, Any]) -> list[str]:
         raise ProcessFailed(f"`tollhouse catalog apply --json` lacks projects.*.apps: {applied!r}") from error
 
 
-def _key_printed_by(command: _Command) -> str:
+def _key_printed_by(command: Command) -> str:
     key = _object_printed_by(command).get("key")
     if not isinstance(key, str) or not key.startswith("th_"):
         raise ProcessFailed(f"`{command.shown}` answered without a key.")
     return key
 
 
-def _begin(arguments: Sequence[str], environ: Mapping[str, str]) -> _Command:
-    process = subprocess.Popen(  # the caller waits for it, in _printed_by
-        [sys.executable, "-c", ENTRY, *arguments],
-        env=dict(environ),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is ours to handle, after the command
-        preexec_fn=die_with(os.getpid(), signal.SIGKILL),  # noqa: PLW1509 - calls only prctl and getppid
-    )
-    return _Command(" ".join(["tollhouse", *arguments]), process)
-
-
-def _printed_by(command: _Command) -> str:
-    """Wait for the command. Raises ProcessFailed when it failed or takes too long."""
-    try:
-        printed, said = command.process.communicate(timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        command.process.kill()
-        command.process.communicate()
-        raise ProcessFailed(f"`{command.shown}` did not end within {TIMEOUT_S:.0f} s.") from error
-    code = command.process.returncode
-    if code != 0:
-        shown = (said or printed).strip() or "(it wrote nothing)"
-        raise ProcessFailed(f"`{command.shown}` ended with exit code {code}:\n{shown}")
-    return printed
-
-
-def _object_printed_by(command: _Command) -> dict[str, Any]:
-    printed = _printed_by(command)
+def _object_printed_by(command: Command) -> dict[str, Any]:
+    printed = finish(command)
     try:
         answer = json.loads(printed)
     except ValueError as error:
@@ -121,7 +121,3 @@ def _object_printed_by(command: _Command) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ProcessFailed(f"`{command.shown}` printed {answer!r}, expected an object.")
     return answer
-
-
-def _as_json(keys: Keys) -> dict[str, Any]:
-    return {"belongs_to": keys.belongs_to, "operator_key": keys.operator_key, "app_keys": keys.app_keys}

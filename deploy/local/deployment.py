@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.local.commands import apply_catalog, apps_of, create_missing_keys, tollhouse
+from deploy.local.commands import apply_catalog, apps_of, begin, create_missing_keys, finish
 from deploy.local.environment import (
     ROOT,
     STRIPE_ACCOUNT,
@@ -88,7 +88,9 @@ def _started(
 ) -> Iterator[None]:
     """Everything is ready inside the block, and the ready files say so; they are removed after it."""
     environment = Environment(_start_servers(supervisor, state), state.secrets(), ports, choices.settings)
+    migration = begin(["migrate"], environment.operator())
     supervisor.start_together([_simulator(environment, state)])
+    finish(migration)
     keys = _prepare_data(supervisor, state, environment, choices.catalog, report)
     supervisor.start_together(_services(environment, state, choices.workers))
     files = [state.ready, *([choices.ready_file] if choices.ready_file else [])]
@@ -144,9 +146,8 @@ def _prepare_data(
     catalog: Path,
     report: Callable[[str], None],
 ) -> Keys:
-    """Schema, catalog, the simulator's copy of it, keys; a stop asked for meanwhile is noticed."""
+    """Catalog, the simulator's copy of it, keys; a stop asked for meanwhile is noticed."""
     operator = environment.operator()
-    tollhouse(["migrate"], operator)
     supervisor.refuse_after_stop()
     applied = apply_catalog(catalog, operator)
     apps = apps_of(applied)
