@@ -124,7 +124,7 @@ async def set_apps(connection: Connection, project: str, apps: Sequence[str]) ->
 
 
 async def set_price(connection: Connection, project: str, row: PriceRow) -> None:
-    """This Stripe price is the revision that new checkouts sell; an older one goes on granting."""
+    """Make a Stripe price the revision that new checkouts sell; an older one goes on granting."""
     await connection.execute(
         """
         UPDATE prices SET is_head = false

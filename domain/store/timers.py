@@ -1,4 +1,4 @@
-"""Timers: moments at which Stripe is to be read again; upserted in COMMIT, turned into events by the clock."""
+"""Timers: moments at which Stripe is to be read again; the scheduler turns each into an event."""
 
 from datetime import datetime
 

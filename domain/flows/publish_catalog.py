@@ -1,0 +1,98 @@
+"""Publish a catalog: a new immutable version per project that changed, then every user's answers after it."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import Unavailable
+from domain.flows.recompute import recompute_due
+from domain.rules.catalog import Catalog, encode_catalog, stripe_objects
+from domain.store import catalogs
+from domain.store.catalogs import PriceRow
+from domain.store.session import Connection
+from domain.telemetry import get_logger
+
+log = get_logger()
+
+
+class PublishedProject(Struct, frozen=True, kw_only=True):
+    version: int
+    #: False: the content was already the head.
+    is_new: bool
+    apps: tuple[str, ...]
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    projects: dict[str, PublishedProject]
+    #: The Stripe objects of the catalog under the ids the local Stripe is seeded with.
+    stripe: dict[str, list[dict[str, Any]]]
+    #: Users recomputed under the new head.
+    recomputed: int
+
+
+async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Published:
+    """`catalog apply --local`: store new versions and recompute; create nothing in Stripe.
+
+    Applying the same content twice changes nothing. Each project's version, apps and prices appear in one
+    transaction; users are recomputed after it, and the scheduler goes on with whoever is left if this
+    process dies.
+
+    Raises:
+        Unavailable: Postgres is away.
+    """
+    objects = stripe_objects(given)
+    async with context.database.transaction() as connection:
+        await catalogs.lock_catalogs(connection)
+        projects = {
+            project: await _publish_project(connection, catalog) for project, catalog in sorted(given.items())
+        }
+        for price in objects["prices"]:
+            await _set_local_price(connection, price)
+    for project, published in projects.items():
+        if published.is_new:
+            await _announce(context, project, published.version)
+    return Published(projects=projects, stripe=objects, recomputed=await _recompute_all(context))
+
+
+async def _publish_project(connection: Connection, catalog: Catalog) -> PublishedProject:
+    body = encode_catalog(catalog)
+    digest = sha256(body).digest()
+    head = await catalogs.find_head(connection, catalog.project)
+    apps = tuple(sorted(catalog.apps))
+    if head is not None and head.sha256 == digest:
+        return PublishedProject(version=head.version, is_new=False, apps=apps)
+    version = head.version + 1 if head is not None else 1
+    await catalogs.add_version(
+        connection, project=catalog.project, name=catalog.name, version=version, body=body, sha256=digest
+    )
+    await catalogs.set_apps(connection, catalog.project, apps)
+    log.info("catalog_published", project=catalog.project, version=version)
+    return PublishedProject(version=version, is_new=True, apps=apps)
+
+
+async def _set_local_price(connection: Connection, price: dict[str, Any]) -> None:
+    """The local Stripe changes amounts in place, so there is one revision of each price."""
+    project, plan, key = str(price["lookup_key"]).split(":")
+    currencies = (str(price["currency"]), *sorted(price["currency_options"]))
+    row = PriceRow(price_id=str(price["id"]), plan=plan, price=key, revision=1, currencies=currencies)
+    await catalogs.set_price(connection, project, row)
+
+
+async def _announce(context: Context, project: str, version: int) -> None:
+    """Readers drop defaults of the old head; without the message they re-read it within seconds."""
+    if context.cache is None:
+        return
+    try:
+        await context.cache.publish_catalog(project, version)
+    except Unavailable as error:
+        log.warning("catalog_not_announced", project=project, error=error.detail)
+
+
+async def _recompute_all(context: Context) -> int:
+    total = 0
+    while done := await recompute_due(context):
+        total += done
+    return total

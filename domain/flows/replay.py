@@ -1,0 +1,131 @@
+"""Replay: events get their turn again. Harmless however often, because an event is only a hint."""
+
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import Unknown
+from domain.model import EventState, TargetRef
+from domain.rules.events import BodyRefused, Deployment, classify, read_envelope
+from domain.store import deployment as deployments
+from domain.store import inbox
+from domain.store.inbox import EventRow
+from domain.store.session import Connection
+
+#: Events of one transaction: their targets stay locked until it ends.
+PER_TRANSACTION = 100
+
+#: What `events requeue` takes without being told which: work that is not done.
+UNPROCESSED = (EventState.FAILED, EventState.PENDING)
+
+
+class Requeued(Struct, frozen=True, kw_only=True):
+    #: Events that are pending again.
+    event_ids: tuple[str, ...]
+    #: Events left as they are, by id with the reason.
+    skipped: dict[str, str]
+    #: Targets that may be rung.
+    owed: tuple[int, ...]
+
+
+async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
+    """Give events their turn again: the named ones, or every failed or pending one.
+
+    Processed ones are skipped: nothing of theirs is owed. A row without a target gets the one today's type
+    table finds in its payload.
+
+    Raises:
+        Unknown: a named event is not in the inbox.
+        Unavailable: Postgres is away; what was done until then stays done.
+    """
+    done: list[str] = []
+    skipped: dict[str, str] = {}
+    owed: list[int] = []
+    async for rows in _batches(context, event_ids):
+        ready = [row for row in rows if row.state != EventState.PROCESSED]
+        skipped.update({row.event_id: "already processed" for row in rows if row not in ready})
+        async with context.database.transaction() as connection:
+            for target, group in _by_target(await _with_targets(connection, ready, skipped)):
+                target_id = await inbox.raise_target(connection, target)
+                ids = [row.event_id for row in group]
+                await inbox.reopen(connection, ids, target)
+                done.extend(ids)
+                owed.append(target_id)
+    return Requeued(event_ids=tuple(done), skipped=skipped, owed=tuple(owed))
+
+
+async def _batches(context: Context, event_ids: Sequence[str]) -> AsyncIterator[list[EventRow]]:
+    if event_ids:
+        for start in range(0, len(event_ids), PER_TRANSACTION):
+            yield await _load(context, event_ids[start : start + PER_TRANSACTION])
+        return
+    after = ""
+    while True:
+        async with context.database.connection() as connection:
+            rows = await inbox.list_unprocessed(
+                connection, [state.value for state in UNPROCESSED], after, PER_TRANSACTION
+            )
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].event_id
+
+
+async def _load(context: Context, event_ids: Sequence[str]) -> list[EventRow]:
+    rows: list[EventRow] = []
+    async with context.database.connection() as connection:
+        for event_id in event_ids:
+            found = await inbox.find_event(connection, event_id)
+            if found is None:
+                raise Unknown(
+                    f"There is no event {event_id}: `tollhouse events list` shows the newest ones.",
+                    code="unknown_event",
+                )
+            rows.append(found[0])
+    return rows
+
+
+async def _with_targets(
+    connection: Connection, rows: Iterable[EventRow], skipped: dict[str, str]
+) -> list[tuple[TargetRef, EventRow]]:
+    """Rows with the target they belong to, in the order in which targets are locked."""
+    found: list[tuple[TargetRef, EventRow]] = []
+    for row in rows:
+        target = _target_of(row) or await _classify_again(connection, row)
+        if target is None:
+            skipped[row.event_id] = f"{row.state}: no target ({row.reason})"
+        else:
+            found.append((target, row))
+    return sorted(found, key=lambda pair: (pair[0].kind == "customer", pair[0], pair[1].event_id))
+
+
+def _by_target(pairs: Sequence[tuple[TargetRef, EventRow]]) -> Iterator[tuple[TargetRef, list[EventRow]]]:
+    for target, group in groupby(pairs, key=lambda pair: pair[0]):
+        yield target, [row for _, row in group]
+
+
+def _target_of(row: EventRow) -> TargetRef | None:
+    if row.target_kind is None or row.target_ref is None:
+        return None
+    return TargetRef(row.target_kind, row.target_ref)
+
+
+async def _classify_again(connection: Connection, row: EventRow) -> TargetRef | None:
+    """Ask today's type table about a row that never had a target; writes the target it finds."""
+    found = await inbox.find_event(connection, row.event_id)
+    if found is None or found[1] is None:
+        return None
+    deployment = await deployments.find_deployment(connection)
+    known = Deployment(deployment.account_id, deployment.mode, deployment.env) if deployment else None
+    try:
+        event = classify(read_envelope(zlib.decompress(found[1])), known)
+    except BodyRefused:
+        return None
+    if event.target is None or event.object_kind is None or event.object_id is None:
+        return None
+    await inbox.raise_target(connection, event.target)
+    await inbox.give_target(connection, row.event_id, event.object_kind, event.object_id, event.target)
+    return event.target

@@ -1,0 +1,43 @@
+"""The queue: Dramatiq on Redis as a doorbell. What is owed lives in Postgres; losing all of it costs seconds.
+
+No retries, no delays, no results: a message is the id of a target, and a target that was not worked off is
+rung again by the sweeper (docs/event-path.md, "The bell").
+"""
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AsyncIO, Middleware, ShutdownNotifications, TimeLimit
+
+from domain.settings import Settings
+
+QUEUE = "sync"
+ACTOR = "sync_target"
+
+#: A worker process silent for so long is gone, and its messages go back to the queue.
+HEARTBEAT_TIMEOUT_MS = 30_000
+#: Of a million commands, how many look for such processes: 5 %.
+MAINTENANCE_CHANCE = 50_000
+#: Longer than a lease, so that a run is fenced before it is interrupted.
+TIME_LIMIT_MS = 30_000
+
+
+def make_broker(settings: Settings, *extra: Middleware) -> RedisBroker:
+    """A broker for TOLLHOUSE_REDIS_URL; connects at its first use. Every call ends in `ring_timeout_s`·4."""
+    timeout_s = settings.ring_timeout_s * 4
+    broker = RedisBroker(  # type: ignore[no-untyped-call] # the library's constructor has no annotations
+        url=settings.redis_url.reveal(),
+        middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), ShutdownNotifications(), AsyncIO(), *extra],
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        maintenance_chance=MAINTENANCE_CHANCE,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+    )
+    broker.declare_queue(QUEUE)
+    return broker
+
+
+def make_message(target_id: int) -> "dramatiq.Message[None]":
+    """The only message there is: work off what this target owes."""
+    return dramatiq.Message(
+        queue_name=QUEUE, actor_name=ACTOR, args=(target_id,), kwargs={}, options={"max_retries": 0}
+    )

@@ -1,0 +1,77 @@
+"""What a worker process stands on: one Context, one Syncer, opened on its event loop and closed after it."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+
+from dramatiq import Broker, Worker
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.middleware import Middleware
+
+from domain.context import open_context
+from domain.errors import TollhouseError, Unavailable
+from domain.flows.fix_deployment import WrongDeployment
+from domain.flows.sync import Syncer
+from domain.settings import Settings
+from domain.telemetry import configure_logging, get_logger
+
+log = get_logger()
+
+PR_SET_PDEATHSIG = 1
+
+
+class Runtime(Middleware):
+    """Opens the process's parts before the first message and closes them after the last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._syncer: Syncer | None = None
+
+    @property
+    def syncer(self) -> Syncer:
+        if self._syncer is None:
+            raise TollhouseError("a message arrived before the worker had opened its parts")
+        return self._syncer
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - dramatiq's signature
+        _run(self._open())
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        _run(self._stack.aclose())
+
+    async def _open(self) -> None:
+        configure_logging(self._settings, "worker")
+        context = await self._stack.enter_async_context(open_context("worker", self._settings))
+        self._syncer = Syncer(context)
+        try:
+            await self._syncer.ensure_deployment()
+        except WrongDeployment:
+            # Refuses to start: the master process ends all workers when one ends like this.
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Unavailable as error:
+            # The start order is free: the first sync asks again.
+            log.warning("deployment_unconfirmed", error=error.detail)
+        log.info("worker_ready", pid=os.getpid())
+
+
+def die_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent process ends: a killed master must not leave us working."""
+    parent = multiprocessing.parent_process()
+    if not sys.platform.startswith("linux") or parent is None:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # It may have ended before the call above.
+    if os.getppid() != parent.pid:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(coroutine: Coroutine[None, None, None]) -> None:
+    thread = get_event_loop_thread()
+    if thread is None:
+        raise TollhouseError("the worker has no event loop: the AsyncIO middleware is missing")
+    thread.run_coroutine(coroutine)

@@ -1,0 +1,139 @@
+"""The clock: `python -m workers.scheduler`. Any number of copies may run; each job is safe to run twice.
+
+What runs when is the table `JOBS`. A job that fails is logged and tried at its next turn.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from msgspec import Struct
+
+from domain.context import Context, open_context
+from domain.errors import TollhouseError, Unavailable
+from domain.flows.fix_deployment import WrongDeployment
+from domain.flows.recompute import recompute_due
+from domain.flows.sweep import fire_timers, sweep_targets
+from domain.flows.sync import Syncer, sync_all
+from domain.settings import Settings, load_settings
+from domain.telemetry import configure_logging, get_logger
+from workers.bell import Bell
+
+log = get_logger()
+
+#: Syncs at once while the queue is away and the scheduler works by itself.
+DIRECT_AT_ONCE = 8
+
+
+class Scheduler:
+    """The jobs of one process, and whether the bell works."""
+
+    def __init__(self, context: Context, bell: Bell, syncer: Syncer) -> None:
+        self._context = context
+        self._bell = bell
+        self._syncer = syncer
+        self._failing_since: float | None = None
+
+    async def sweep(self) -> int:
+        """Ring what is owed; if ringing has failed for long enough, sync it here. Answers how many."""
+        owed = await sweep_targets(self._context)
+        await self._ring_or_sync(owed)
+        return len(owed)
+
+    async def fire_timers(self) -> int:
+        """Turn due timers into events and ring for them. Answers how many targets."""
+        owed = await fire_timers(self._context)
+        await self._ring_or_sync(owed)
+        return len(owed)
+
+    async def recompute_due(self) -> int:
+        """Bring answers up that changed by themselves. Answers how many users."""
+        return await recompute_due(self._context)
+
+    async def _ring_or_sync(self, owed: Sequence[int]) -> None:
+        if not owed:
+            return
+        try:
+            await self._bell.ring_now(owed)
+            self._failing_since = None
+        except Unavailable as error:
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            failing_s = now - self._failing_since
+            log.warning("bell_failed", error=error.detail, failing_s=round(failing_s, 1), owed=len(owed))
+            if failing_s >= self._context.settings.direct_after_s:
+                runs = await sync_all(self._syncer, owed, at_once=DIRECT_AT_ONCE)
+                log.info("synced_without_queue", targets=len(owed), runs=runs)
+
+
+class Job(Struct, frozen=True):
+    """One line of the table: what, and how often in seconds (the sweep's interval times `every`)."""
+
+    name: str
+    run_once: Callable[[Scheduler], Awaitable[int]]
+    every: float
+
+
+JOBS = (
+    Job("sweep", Scheduler.sweep, 1.0),
+    Job("fire_timers", Scheduler.fire_timers, 1.0),
+    Job("recompute_due", Scheduler.recompute_due, 1.0),
+)
+
+
+async def run(settings: Settings) -> None:
+    """Run every job of the table until SIGTERM or SIGINT; a job in progress is finished first."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop, stopping.set)
+    async with open_context("scheduler", settings) as context:
+        syncer = Syncer(context)
+        bell = Bell.of(settings)
+        try:
+            await _confirm_deployment(syncer)
+            scheduler = Scheduler(context, bell, syncer)
+            log.info("scheduler_ready", pid=os.getpid(), jobs=[job.name for job in JOBS])
+            interval_s = settings.sweep_interval_s
+            await asyncio.gather(*(_repeat(scheduler, job, job.every * interval_s, stopping) for job in JOBS))
+        finally:
+            await bell.stop()
+
+
+async def _confirm_deployment(syncer: Syncer) -> None:
+    try:
+        await syncer.ensure_deployment()
+    except WrongDeployment:
+        raise
+    except Unavailable as error:
+        # The start order is free: the first sync asks again.
+        log.warning("deployment_unconfirmed", error=error.detail)
+
+
+async def _repeat(scheduler: Scheduler, job: Job, every_s: float, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        try:
+            await job.run_once(scheduler)
+        except TollhouseError as error:
+            log.warning("job_failed", job=job.name, error=error.detail)
+        except Exception as error:
+            log.critical("job_broken", job=job.name, exc_info=error)
+        try:
+            await asyncio.wait_for(stopping.wait(), timeout=every_s)
+        except TimeoutError:
+            continue
+
+
+def main() -> None:
+    settings = load_settings("scheduler")
+    configure_logging(settings, "scheduler")
+    try:
+        asyncio.run(run(settings))
+    except WrongDeployment as error:
+        raise SystemExit(error.detail) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""The one actor: shallow, its argument is an id, and running it twice changes nothing."""
+
+import dramatiq
+
+from workers.broker import ACTOR, QUEUE, TIME_LIMIT_MS, make_message
+from workers.runtime import Runtime
+
+
+def declare_sync(broker: dramatiq.Broker, runtime: Runtime) -> None:
+    """Declare `sync_target` on this broker, working with the parts of `runtime`."""
+
+    @dramatiq.actor(
+        broker=broker, actor_name=ACTOR, queue_name=QUEUE, max_retries=0, time_limit=TIME_LIMIT_MS
+    )
+    async def sync_target(target_id: int) -> None:
+        synced = await runtime.syncer.sync_target(target_id)
+        for owed in synced.owed:
+            broker.enqueue(make_message(owed))
