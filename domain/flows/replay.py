@@ -1,7 +1,7 @@
 """Replay: events get their turn again. Harmless however often, because an event is only a hint."""
 
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import groupby
 
 from msgspec import Struct
@@ -31,6 +31,15 @@ class Requeued(Struct, frozen=True, kw_only=True):
     owed: tuple[int, ...]
 
 
+class _Hint(Struct, frozen=True, kw_only=True):
+    event_id: str
+    target: TargetRef
+    object_kind: str
+    object_id: str
+    #: The row never had a target: it gets this one.
+    is_new: bool
+
+
 async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
     """Give events their turn again: the named ones, or every failed or pending one.
 
@@ -48,12 +57,10 @@ async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
         ready = [row for row in rows if row.state != EventState.PROCESSED]
         skipped.update({row.event_id: "already processed" for row in rows if row not in ready})
         async with context.database.transaction() as connection:
-            for target, group in _by_target(await _with_targets(connection, ready, skipped)):
-                target_id = await inbox.raise_target(connection, target)
-                ids = [row.event_id for row in group]
-                await inbox.reopen(connection, ids, target)
-                done.extend(ids)
-                owed.append(target_id)
+            hints = await _with_targets(connection, ready, skipped)
+            for target, group in groupby(hints, key=lambda hint: hint.target):
+                owed.append(await inbox.raise_target(connection, target))
+                done.extend([await _reopen(connection, hint) for hint in group])
     return Requeued(event_ids=tuple(done), skipped=skipped, owed=tuple(owed))
 
 
@@ -90,31 +97,41 @@ async def _load(context: Context, event_ids: Sequence[str]) -> list[EventRow]:
 
 async def _with_targets(
     connection: Connection, rows: Iterable[EventRow], skipped: dict[str, str]
-) -> list[tuple[TargetRef, EventRow]]:
-    """Rows with the target they belong to, in the order in which targets are locked."""
-    found: list[tuple[TargetRef, EventRow]] = []
+) -> list[_Hint]:
+    """Rows with the target they belong to, in the order in which targets are locked; locks nothing yet."""
+    found: list[_Hint] = []
     for row in rows:
-        target = _target_of(row) or await _classify_again(connection, row)
-        if target is None:
+        hint = _kept_hint(row) or await _classified_hint(connection, row)
+        if hint is None:
             skipped[row.event_id] = f"{row.state}: no target ({row.reason})"
         else:
-            found.append((target, row))
-    return sorted(found, key=lambda pair: (pair[0].kind == "customer", pair[0], pair[1].event_id))
+            found.append(hint)
+    return sorted(found, key=lambda hint: (hint.target.kind == "customer", hint.target, hint.event_id))
 
 
-def _by_target(pairs: Sequence[tuple[TargetRef, EventRow]]) -> Iterator[tuple[TargetRef, list[EventRow]]]:
-    for target, group in groupby(pairs, key=lambda pair: pair[0]):
-        yield target, [row for _, row in group]
+async def _reopen(connection: Connection, hint: _Hint) -> str:
+    if hint.is_new:
+        await inbox.give_target(connection, hint.event_id, hint.object_kind, hint.object_id, hint.target)
+    else:
+        # A row that FORWARD moved meanwhile is pending on its customer, which FORWARD has raised.
+        await inbox.reopen(connection, [hint.event_id], hint.target)
+    return hint.event_id
 
 
-def _target_of(row: EventRow) -> TargetRef | None:
+def _kept_hint(row: EventRow) -> _Hint | None:
     if row.target_kind is None or row.target_ref is None:
         return None
-    return TargetRef(row.target_kind, row.target_ref)
+    return _Hint(
+        event_id=row.event_id,
+        target=TargetRef(row.target_kind, row.target_ref),
+        object_kind=row.object_kind or "",
+        object_id=row.object_id or "",
+        is_new=False,
+    )
 
 
-async def _classify_again(connection: Connection, row: EventRow) -> TargetRef | None:
-    """Ask today's type table about a row that never had a target; writes the target it finds."""
+async def _classified_hint(connection: Connection, row: EventRow) -> _Hint | None:
+    """Ask today's type table about a row that never had a target."""
     found = await inbox.find_event(connection, row.event_id)
     if found is None or found[1] is None:
         return None
@@ -126,6 +143,10 @@ async def _classify_again(connection: Connection, row: EventRow) -> TargetRef | 
         return None
     if event.target is None or event.object_kind is None or event.object_id is None:
         return None
-    await inbox.raise_target(connection, event.target)
-    await inbox.give_target(connection, row.event_id, event.object_kind, event.object_id, event.target)
-    return event.target
+    return _Hint(
+        event_id=row.event_id,
+        target=event.target,
+        object_kind=event.object_kind,
+        object_id=event.object_id,
+        is_new=True,
+    )

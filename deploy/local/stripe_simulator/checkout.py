@@ -217,7 +217,7 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         "submit_type": asked.get("submit_type"),
         "subscription": None,
         "success_url": asked.get("success_url"),
-        "tax_id_collection": asked.get("tax_id_collection", {"enabled": False}),
+        "tax_id_collection": {"enabled": False, "required": "never", **asked.get("tax_id_collection", {})},
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": asked.get("ui_mode", "hosted_page"),
         "url": f"{call.base_url}/c/pay/{session_id}" if is_hosted else None,

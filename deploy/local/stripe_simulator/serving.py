@@ -67,7 +67,9 @@ async def serving(simulator: Simulator, listener: socket.socket) -> AsyncIterato
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises PortBusy."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol must be named: asyncio turns Nagle's algorithm off only for sockets that say they are
+    # TCP, and with it every answer on a kept connection takes 40 ms (measured).
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -168,7 +168,7 @@ def _read_grants(table: Table, features: Mapping[str, Feature]) -> dict[str, Gra
 
 def _read_weights(table: Table, apps: Mapping[str, App]) -> dict[str, int]:
     weights = {
-        key: table.integer(key, 0) for key in sorted(table.names()) if table.known(key, [key], apps, "app")
+        key: table.integer(key, 1) for key in sorted(table.names()) if table.known(key, [key], apps, "app")
     }
     if weights and not any(weights.values()):
         table.wrong("", "has no weight above 0; give each app its share of the revenue")
