@@ -9,7 +9,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Unavailable
 from domain.flows.recompute import recompute_due
-from domain.rules.catalog import Catalog, encode_catalog, stripe_objects
+from domain.rules.catalog import Catalog, encode_catalog, parse_catalog_file, stripe_objects
 from domain.store import catalogs
 from domain.store.catalogs import PriceRow
 from domain.store.session import Connection
@@ -31,6 +31,15 @@ class Published(Struct, frozen=True, kw_only=True):
     stripe: dict[str, list[dict[str, Any]]]
     #: Users recomputed under the new head.
     recomputed: int
+
+
+def read_catalog(text: str, *, file: str) -> dict[str, Catalog]:
+    """The catalog in the text of a file, by project; `file` is its name in errors.
+
+    Raises:
+        CatalogInvalid: naming file, table and key of everything that is wrong.
+    """
+    return parse_catalog_file(text, file=file)
 
 
 async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Published:

@@ -1,0 +1,86 @@
+"""`tollhouse events`."""
+
+import click
+
+from domain.flows.inspect_events import list_events, show_event
+from domain.flows.replay import requeue as requeue_events
+from domain.model import EventState
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+
+
+@click.group()
+def events() -> None:
+    """See what Stripe delivered, and give events their turn again."""
+
+
+@events.command(name="list")
+@click.option("--state", type=click.Choice([state.value for state in EventState]))
+@click.option("--type", "type_", help="Such as checkout.session.completed.")
+@click.option("--cursor", help="The next_cursor of the page before.")
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
+@json_option
+@command
+async def list_(
+    *, state: str | None, type_: str | None, cursor: str | None, limit: int, as_json: bool
+) -> None:
+    """List events, newest first."""
+    async with opened() as context:
+        page = await list_events(context, state=state, type_=type_, cursor=cursor, limit=limit)
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("received", "event", "type", "state", "reason", "target"),
+        [
+            (
+                event.received_at.isoformat(timespec="milliseconds"),
+                event.event_id,
+                event.type,
+                event.state,
+                event.reason,
+                event.target_ref,
+            )
+            for event in page.data
+        ],
+    )
+    if page.next_cursor:
+        click.echo(f"More: add --cursor {page.next_cursor}", err=True)
+
+
+@events.command()
+@click.argument("event_id")
+@json_option
+@command
+async def show(*, event_id: str, as_json: bool) -> None:
+    """Show one event and its payload."""
+    async with opened() as context:
+        detail = await show_event(context, event_id)
+    if as_json:
+        print_json(detail)
+        return
+    event = detail.event
+    print_table(("field", "value"), [(name, getattr(event, name)) for name in event.__struct_fields__])
+    if detail.payload is None:
+        click.echo("There is no payload: it has expired, or the event is our own.")
+    else:
+        print_json(detail.payload)
+
+
+@events.command()
+@click.argument("event_ids", nargs=-1)
+@json_option
+@command
+async def requeue(*, event_ids: tuple[str, ...], as_json: bool) -> None:
+    """Give events their turn again: the named ones, or every failed or pending one.
+
+    Harmless however often: an event is a hint to read Stripe again, never a fact. The scheduler rings for
+    them within a second.
+    """
+    async with opened() as context:
+        requeued = await requeue_events(context, event_ids)
+    if as_json:
+        print_json(requeued)
+        return
+    click.echo(f"{len(requeued.event_ids)} events are pending again, for {len(requeued.owed)} targets.")
+    for event_id, reason in requeued.skipped.items():
+        click.echo(f"left as it is: {event_id} ({reason})")

@@ -1,0 +1,47 @@
+"""The tree of commands; what each one does lives in its own module."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+#: Command → (module under ingress.cli, its one line in `--help`): listed here so that help imports nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "migrate": ("migrate", "Bring the database schema to what this build needs."),
+    "catalog": ("catalog", "Check and apply the catalog file."),
+    "keys": ("keys", "Make API keys."),
+    "events": ("events", "See what Stripe delivered, and give events their turn again."),
+    "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
+}
+
+
+class _Lazy(click.Group):
+    """A group that knows the names of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"ingress.cli.{COMMANDS[name][0]}"), name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tollhouse")
+def tollhouse() -> None:
+    """Billing and entitlements for every micro-app of a company, on top of Stripe.
+
+    Settings come from the environment; .env.example lists them.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    tollhouse.main(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="tollhouse")
