@@ -13,7 +13,7 @@ from domain.errors import Invalid, Unavailable, Unknown
 from domain.rules.api_key import ID_BYTES, SECRET_BYTES, KeyMode, format_key, hash_secret, make_key
 from domain.settings import Settings, SettingsInvalid, stripe_mode
 from domain.store import api_keys, deployment
-from domain.store.api_keys import KeyKind as KeyKind
+from domain.store.api_keys import KeyKind
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 

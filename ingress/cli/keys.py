@@ -1,10 +1,11 @@
 """`tollhouse keys`."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import click
 
-from domain.flows.manage_keys import SCOPES, KeyKind, create_key
+from domain.flows.manage_keys import SCOPES, create_key
 from ingress.cli.terminal import command, json_option, opened, print_json
 
 
@@ -41,7 +42,7 @@ async def create(
     tollhouse keys create --project acme                  a gateway of a project
     tollhouse keys create --operator                      an operator of every project
     """
-    kind: KeyKind = "operator" if operator else "app" if app else "project"
+    kind: Literal["app", "project", "operator"] = "operator" if operator else "app" if app else "project"
     async with opened() as context:
         created = await create_key(
             context,

@@ -1,0 +1,12 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from domain.settings import Settings
+from tests.flows.event_path import EventPath, running_path
+
+
+@pytest.fixture
+async def path(settings: Settings) -> AsyncIterator[EventPath]:
+    async with running_path(settings) as running:
+        yield running
