@@ -1,5 +1,7 @@
 """Receive: what Stripe delivered is verified, stored and marked in one transaction; nothing else happens."""
 
+import asyncio
+import logging
 import zlib
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -8,7 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.rules.events import BodyRefused, Deployment, classify, read_envelope
+from domain.errors import Unavailable
+from domain.model import NewEvent
+from domain.rules.events import BodyRefused, Deployment, Envelope, classify, read_envelope
 from domain.rules.signature import SignatureRefused, verify_signature
 from domain.store import deployment as deployments
 from domain.store import inbox
@@ -58,6 +62,14 @@ class Receiver:
         except BodyRefused:
             log.warning("webhook_refused", reason="body")
             raise
+        try:
+            # One deadline for all of it: waiting for a connection and for the statement must not add up.
+            async with asyncio.timeout(settings.database_timeout_s):
+                return await self._store(envelope, body, request_id)
+        except TimeoutError as error:
+            raise Unavailable("Postgres answered too slowly to store the event") from error
+
+    async def _store(self, envelope: Envelope, body: bytes, request_id: str) -> Received:
         compressed = zlib.compress(body, ZLIB_LEVEL)
         async with self._context.database.connection() as connection:
             event = msgspec.structs.replace(
@@ -71,15 +83,7 @@ class Receiver:
             if is_duplicate:
                 known = await inbox.find_owed_target(connection, event.event_id)
                 owed = () if known is None else (known,)
-        log.log(
-            ALARM_LEVEL if event.reason == "no_target" else INFO_LEVEL,
-            "event_received",
-            event_id=event.event_id,
-            type=event.type,
-            state=event.state.value,
-            reason=event.reason,
-            duplicate=is_duplicate,
-        )
+        _log_received(event, is_duplicate=is_duplicate)
         return Received(event_id=event.event_id, is_duplicate=is_duplicate, owed=owed)
 
     async def _find_deployment(self, connection: Connection) -> Deployment | None:
@@ -90,4 +94,15 @@ class Receiver:
         return self._deployment
 
 
-INFO_LEVEL, ALARM_LEVEL = 20, 40
+def _log_received(event: NewEvent, *, is_duplicate: bool) -> None:
+    # A used type without a target is an event of a shape we do not understand: somebody must look.
+    level = logging.ERROR if event.reason == "no_target" else logging.INFO
+    log.log(
+        level,
+        "event_received",
+        event_id=event.event_id,
+        type=event.type,
+        state=event.state.value,
+        reason=event.reason,
+        duplicate=is_duplicate,
+    )
