@@ -1,0 +1,18 @@
+"""The one base URL of apps and operators: every door but Stripe's. A new route module is one line here."""
+
+from starlette.routing import Router
+
+from ingress import health, read
+from ingress.lifespan import lifespan_of
+from ingress.middleware import Edge
+
+ROUTES = [
+    *read.ROUTES,
+    *health.ROUTES,
+]
+
+app = Edge(
+    read.Shortcut(
+        Router(ROUTES, redirect_slashes=False, lifespan=lifespan_of("api")), read.PATH, read.SET_DOOR
+    )
+)

@@ -1,0 +1,66 @@
+"""Who asks, and for which app: from the key, and from the request only where the key leaves it open."""
+
+from collections.abc import Iterable, Mapping
+
+from starlette.types import Scope as AsgiScope
+
+from domain.errors import FieldError, Forbidden, Invalid, Unauthorized
+from domain.flows.authenticate import KeyRing, Principal
+from domain.flows.manage_keys import Scope
+
+_NO_KEY = "Send an API key as `Authorization: Bearer th_…`; `tollhouse keys create` makes one."
+
+
+def find_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The text of the request's API key.
+
+    Raises:
+        Unauthorized: there is none, more than one, or another scheme than Bearer.
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
+        raise Unauthorized(_NO_KEY)
+    return given[0][7:].decode("latin-1").strip(" ")
+
+
+async def authenticate(scope: AsgiScope, keys: KeyRing, needed: Scope) -> Principal:
+    """Whose request this is; the access log then names the key.
+
+    Raises:
+        Unauthorized: no valid key.
+        Forbidden: the key lacks the scope.
+        Unavailable: Postgres is away and the key is not known well enough.
+    """
+    text = find_key(scope["headers"])
+    principal = keys.find_fresh(text) or await keys.authenticate(text)
+    scope["tollhouse.key_id"] = principal.key_id
+    if needed not in principal.scopes:
+        raise Forbidden(
+            f"This key lacks the scope {needed}; it has {', '.join(sorted(principal.scopes)) or 'none'}.",
+            code="missing_scope",
+        )
+    return principal
+
+
+def choose_app(principal: Principal, parameters: Mapping[str, str]) -> tuple[str, str]:
+    """(project, app) of a request: an app's key says both, a project's key wants `app`, an operator's both.
+
+    Raises:
+        Forbidden: the request names another project or app than the key's.
+        Invalid: it leaves open what the key leaves open.
+    """
+    project = _choose("project", principal.project, parameters)
+    return project, _choose("app", principal.app, parameters)
+
+
+def _choose(noun: str, of_key: str | None, parameters: Mapping[str, str]) -> str:
+    named = parameters.get(noun)
+    if of_key is not None:
+        if named is not None and named != of_key:
+            raise Forbidden(f"This key is for the {noun} {of_key} only.", code=f"wrong_{noun}")
+        return of_key
+    if not named:
+        raise Invalid(
+            f"This key is for every {noun}: name one.", errors=(FieldError(noun, "required with this key"),)
+        )
+    return named

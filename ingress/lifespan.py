@@ -1,0 +1,97 @@
+"""What a door's process opens at its start and closes at its end."""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, TypedDict
+
+from starlette.types import Scope
+
+from domain.context import Context, open_context
+from domain.flows.authenticate import KeyRing
+from domain.flows.check_ready import ReadyCheck
+from domain.flows.follow_changes import follow_changes
+from domain.flows.lookup import Lookup
+from domain.settings import Process, Settings, load_settings
+from domain.telemetry import configure_logging, get_logger
+
+log = get_logger()
+
+
+class Running:
+    """The open parts of one process, as handlers find them."""
+
+    def __init__(self, context: Context, process: Process) -> None:
+        self.context = context
+        self.process = process
+        self.lookup = Lookup(context)
+        self.keys = KeyRing(context)
+        self.ready = ReadyCheck(context, process, self.lookup)
+        #: Set by SIGTERM: what is under way is finished, and nobody should send more.
+        self.is_draining = False
+
+    @staticmethod
+    def of(scope: Scope) -> "Running":
+        """The running process that serves this request."""
+        running: Running = scope["state"]["running"]
+        return running
+
+
+class State(TypedDict):
+    running: Running
+
+
+@asynccontextmanager
+async def open_running(process: Process, settings: Settings) -> AsyncIterator[Running]:
+    """The parts of one process; touches no server, so that the start order of processes is free."""
+    async with open_context(process, settings) as context:
+        running = Running(context, process)
+        following = asyncio.create_task(follow_changes(context, running.lookup, running.keys))
+        try:
+            yield running
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+            await running.lookup.close()
+
+
+def lifespan_of(process: Process) -> Callable[[Any], AbstractAsyncContextManager[State]]:
+    """The lifespan of an app: reads the environment when it starts, not when it is imported."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[State]:
+        settings = load_settings(process)
+        configure_logging(settings, process)
+        # Our own line says more, and leaves the probes out.
+        logging.getLogger("uvicorn.access").disabled = True
+        async with open_running(process, settings) as running:
+            # Everything made so far lives as long as the process: the collector need not look at it again,
+            # which took the slowest percent of reads from 20 to 4 ms.
+            gc.collect()
+            gc.freeze()
+            with _noting_the_end(running):
+                log.info("process_started", process=process)
+                yield {"running": running}
+                log.info("process_ended", process=process)
+
+    return lifespan
+
+
+@contextmanager
+def _noting_the_end(running: Running) -> Any:
+    """Make `running` drain at SIGTERM, before the server's own handler closes the door."""
+    serve_on = signal.getsignal(signal.SIGTERM)
+
+    def drain(number: int, frame: Any) -> None:
+        running.is_draining = True
+        if callable(serve_on):
+            serve_on(number, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, serve_on)

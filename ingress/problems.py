@@ -1,0 +1,86 @@
+"""Every refusal and failure as `application/problem+json` (RFC 9457): one function from class to answer.
+
+`code` is stable and for programs, `detail` is a sentence for a human. What is our fault, or the fault of
+something we depend on, is told to the log and not to the caller.
+"""
+
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+from starlette.exceptions import HTTPException
+
+from domain.errors import Broken, FieldError, Rejected, Unavailable
+
+#: What Starlette refuses by itself, in our words.
+_BY_STARLETTE = {
+    404: ("not_found", "There is nothing at this path."),
+    405: (
+        "method_not_allowed",
+        "This path does not take this method; the Allow header lists those it takes.",
+    ),
+}
+_AWAY = "Something this service depends on is away; the same request will work once it is back."
+_OURS = "Something went wrong on our side; tell us the request_id, and the log says what."
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """The body of every answer that is no success."""
+
+    #: The meaning is the status, says RFC 9457; which of its cases says `code`.
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    #: Each wrong place of the request: `field` (a path such as `items[0].plan`) and `detail`.
+    errors: tuple[FieldError, ...] = ()
+    request_id: str
+
+
+class Refusal(Struct, frozen=True):
+    """A problem, and the headers that belong to its status."""
+
+    problem: Problem
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def describe_error(error: Exception, request_id: str) -> Refusal:
+    """What the caller is told about `error`; an error of no class we know is our fault."""
+    match error:
+        case Rejected():
+            problem = _problem(error.status, error.code, error.detail, request_id, errors=error.errors)
+            is_key_missing = error.status == HTTPStatus.UNAUTHORIZED
+            return Refusal(problem, (("www-authenticate", "Bearer"),) if is_key_missing else ())
+        case Unavailable():
+            problem = _problem(error.status, error.code, _AWAY, request_id)
+            return Refusal(problem, (("retry-after", str(error.retry_after_s)),))
+        case HTTPException(status_code=status):
+            code, detail = _BY_STARLETTE.get(status, ("bad_request", error.detail))
+            return Refusal(_problem(status, code, detail, request_id), tuple((error.headers or {}).items()))
+        case _:
+            return Refusal(_problem(500, Broken.code, _OURS, request_id))
+
+
+def is_told_to_nobody(error: Exception) -> bool:
+    """Whether the answer hides the error, so that only its traceback in the log says what happened."""
+    return isinstance(error, Broken) or not isinstance(error, (Rejected, Unavailable, HTTPException))
+
+
+def encode_refusal(refusal: Refusal) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """(status, headers, body), ready to send."""
+    body = msgspec.json.encode(refusal.problem)
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refusal.headers),
+    ]
+    return refusal.problem.status, headers, body
+
+
+def _problem(
+    status: int, code: str, detail: str, request_id: str, *, errors: tuple[FieldError, ...] = ()
+) -> Problem:
+    title = HTTPStatus(status).phrase
+    return Problem(title=title, status=status, detail=detail, code=code, errors=errors, request_id=request_id)

@@ -1,0 +1,108 @@
+"""The doors of micro-apps that only read: `GET /api/v1/entitlements` and `/{feature}`; the hot path.
+
+Pure ASGI and ready bytes: an answer that memory holds is sent without a Request, a Response or an await
+on anything but the socket.
+"""
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from domain.flows.lookup import Answer
+from ingress.auth import authenticate, choose_app
+from ingress.health import ROUTES as HEALTH
+from ingress.lifespan import Running, lifespan_of
+from ingress.middleware import Edge
+from ingress.wire import parse_features, parse_query, require_user_id
+
+PATH = "/api/v1/entitlements"
+
+#: An answer is one caller's: a shared cache must not keep it, a private one asks before each use.
+_VARIES = (b"vary", b"Authorization")
+_KEPT = (b"cache-control", b"private, must-revalidate")
+_NOT_KEPT = (b"cache-control", b"no-store")
+_JSON = (b"content-type", b"application/json")
+
+
+class SetDoor:
+    """`GET /api/v1/entitlements?user_id=[&features=]`: everything one user may use in one app."""
+
+    KNOWN = frozenset({"user_id", "features", "app", "project"})
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        parameters, answer = await _look_up(scope, self.KNOWN)
+        features = parameters.get("features")
+        body = answer.body if features is None else answer.only(parse_features(features))
+        await _send_answer(scope, send, answer, body)
+
+
+class FeatureDoor:
+    """`GET /api/v1/entitlements/{feature}?user_id=`: one of its answers."""
+
+    KNOWN = frozenset({"user_id", "app", "project"})
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        _, answer = await _look_up(scope, self.KNOWN)
+        await _send_answer(scope, send, answer, answer.one(scope["path_params"]["feature"]))
+
+
+async def _look_up(scope: Scope, known: frozenset[str]) -> tuple[dict[str, str], Answer]:
+    running = Running.of(scope)
+    principal = await authenticate(scope, running.keys, "entitlements:read")
+    parameters = parse_query(scope["query_string"], known)
+    project, app = choose_app(principal, parameters)
+    user_id = require_user_id(parameters)
+    lookup = running.lookup
+    answer = lookup.find_ready(project, app, user_id) or await lookup.find(project, app, user_id)
+    return parameters, answer
+
+
+async def _send_answer(scope: Scope, send: Send, answer: Answer, body: bytes) -> None:
+    if answer.etag is None:
+        headers = [_JSON, (b"content-length", b"%d" % len(body)), _NOT_KEPT, _VARIES]
+        status = 200
+    else:
+        etag = answer.etag.encode()
+        status = 304 if _is_known(scope, etag) else 200
+        headers = [(b"etag", etag), _KEPT, _VARIES]
+        if status == 200:  # noqa: PLR2004 - HTTP
+            headers += [_JSON, (b"content-length", b"%d" % len(body))]
+    is_bodiless = status == 304 or scope["method"] == "HEAD"  # noqa: PLR2004 - HTTP
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if is_bodiless else body})
+
+
+def _is_known(scope: Scope, etag: bytes) -> bool:
+    """Whether the caller holds these bytes already. The answer is the present one: a tag of the segment
+    before `valid_until` does not match any more.
+    """
+    for name, value in scope["headers"]:
+        if name == b"if-none-match":
+            tags = [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
+            if etag in tags or tags == [b"*"]:
+                return True
+    return False
+
+
+class Shortcut:
+    """Sends GETs of one fixed path to its door without walking the routes."""
+
+    def __init__(self, routes: ASGIApp, path: str, door: ASGIApp) -> None:
+        self._routes = routes
+        self._path = path
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_hot = scope.get("path") == self._path and scope.get("method") in {"GET", "HEAD"}
+        await (self._door if is_hot else self._routes)(scope, receive, send)
+
+
+SET_DOOR = SetDoor()
+ROUTES = [
+    Route(PATH, SET_DOOR, methods=["GET"]),
+    Route(PATH + "/{feature}", FeatureDoor(), methods=["GET"]),
+]
+
+
+app = Edge(
+    Shortcut(Router([*ROUTES, *HEALTH], redirect_slashes=False, lifespan=lifespan_of("read")), PATH, SET_DOOR)
+)

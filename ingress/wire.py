@@ -1,0 +1,129 @@
+"""What comes in, turned into something typed or refused: bodies, query parameters, user ids.
+
+A wrong request is told every name that is wrong and what would be right. What is refused here never
+reaches a flow.
+"""
+
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.requests import Request
+
+from domain.errors import FieldError, Invalid, Rejected, UnsupportedMedia
+
+Wire = TypeVar("Wire")
+
+#: Fields of one query string; ours have at most a dozen.
+MAX_PARAMETERS = 32
+#: Features of one request: more than any catalog has, and a bound for the work.
+MAX_FEATURES = 100
+USER_ID_LENGTH = 255
+
+#: A user as its project names it: opaque. Postgres cannot store NUL.
+UserId = Annotated[str, Meta(min_length=1, max_length=USER_ID_LENGTH, pattern=r"^[^\x00]*\Z")]
+
+_is_user_id = re.compile(rf"[^\x00]{{1,{USER_ID_LENGTH}}}").fullmatch
+
+_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_FIELD = re.compile(r"(?:unknown field|required field) `(?P<name>[^`]*)`")
+
+
+class WireStruct(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What callers send: a field we do not know is refused by name instead of being ignored."""
+
+
+async def read_body(request: Request, type_: type[Wire]) -> Wire:
+    """The JSON body as `type_`.
+
+    Raises:
+        UnsupportedMedia: it is not declared as plain JSON.
+        Rejected: it is no JSON.
+        Invalid: it is JSON of another shape; `errors` name the first wrong field.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMedia("Send the body as JSON, with `Content-Type: application/json`.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Send the body as it is, without Content-Encoding.")
+    return decode_body(await request.body(), type_)
+
+
+def decode_body(data: bytes, type_: type[Wire]) -> Wire:
+    """`data` as `type_`; errors as `read_body`."""
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise Invalid(
+            "The body does not have the shape this path takes.", errors=(_field_error(str(error)),)
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected("The body is no valid JSON.", code="malformed_json") from error
+
+
+def parse_query(query: bytes, known: Collection[str]) -> dict[str, str]:
+    """The query parameters, each at most once.
+
+    Raises:
+        Invalid: a parameter that is not `known`, given twice, or not UTF-8.
+    """
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(query),
+            errors="strict",
+            max_num_fields=MAX_PARAMETERS,
+        )
+    except ValueError as error:
+        raise Invalid(
+            "The query string cannot be read: write it as name=value&name=value in UTF-8."
+        ) from error
+    names = [name for name, _ in pairs]
+    errors = [
+        *(_unknown_parameter(name, known) for name in dict.fromkeys(names) if name not in known),
+        *(FieldError(name, "given more than once") for name in known if names.count(name) > 1),
+    ]
+    if errors:
+        raise Invalid("The query string has parameters this path does not take.", errors=tuple(errors))
+    return dict(pairs)
+
+
+def require_user_id(parameters: dict[str, str]) -> str:
+    """Raises: Invalid, where `user_id` is missing or cannot be one."""
+    user_id = parameters.get("user_id")
+    if user_id is None:
+        raise Invalid("Say whose answer you want.", errors=(FieldError("user_id", "required"),))
+    if not _is_user_id(user_id):
+        what = f"1 to {USER_ID_LENGTH} characters, without NUL"
+        raise Invalid("This cannot be a user's id.", errors=(FieldError("user_id", what),))
+    return user_id
+
+
+def parse_features(text: str) -> list[str]:
+    """The keys of `features=a,b`, each once. Raises: Invalid, where one is empty or there are too many."""
+    features = list(dict.fromkeys(text.split(",")))
+    if "" in features or len(features) > MAX_FEATURES:
+        what = f"1 to {MAX_FEATURES} feature keys, separated by commas"
+        raise Invalid("This is no list of features.", errors=(FieldError("features", what),))
+    return features
+
+
+def _unknown_parameter(name: str, known: Collection[str]) -> FieldError:
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+    return FieldError(name[:100], f"unknown parameter; {hint}")
+
+
+def _field_error(message: str) -> FieldError:
+    place = _AT.search(message)
+    said = message[: place.start()] if place else message
+    path = place["path"] if place else ""
+    named = _FIELD.search(said)
+    if named:
+        path = f"{path}.{named['name']}" if path else named["name"]
+    return FieldError(path, said)
