@@ -69,6 +69,8 @@ class Sender:
         self._gathered: list[Parcel] = []
         self._gather_until = 0.0
         self._wake = asyncio.Event()
+        #: Set while nothing is owed: nothing queued, gathered or under way.
+        self.idle = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._pump: asyncio.Task[None] | None = None
 
@@ -99,6 +101,9 @@ class Sender:
 
     def take(self, outgoing: list[tuple[Account, str]]) -> None:
         """Send these deliveries by the mode of now."""
+        if not outgoing:
+            return
+        self.idle.clear()
         now = time.time()
         for account, delivery_id in outgoing:
             delivery = account.find("delivery", delivery_id)
@@ -127,6 +132,8 @@ class Sender:
                 task = asyncio.create_task(self._attempt(parcel))
                 self._running.add(task)
                 task.add_done_callback(self._end)
+            if not (self._queue or self._gathered or self._running):
+                self.idle.set()
             moments = [self._queue[0][0]] if self._queue and self._has_room() else []
             moments += [self._gather_until] if self._gathered else []
             await self._sleep_until(min(moments) if moments else None)

@@ -1,5 +1,6 @@
 """A simulator inside the current event loop, for tests."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -54,6 +55,11 @@ class SimulatorHandle:
 
     async def settle(self, session_id: str, outcome: str = "succeeded") -> Json:
         return await self.post(f"checkout/{session_id}/settle", outcome=outcome)
+
+    async def settled(self, timeout: float = 5.0) -> None:
+        """Until every event has been delivered or given up, retries included; raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            await self.simulator.sender.idle.wait()
 
     async def reset(self, **wish: Any) -> Json:
         return await self.post("reset", **wish)

@@ -41,7 +41,9 @@ async def test_lookup_key_moves_only_when_asked(client: stripe.StripeClient) -> 
     assert await event_types(client) == ["price.updated", "price.created"]
 
 
-async def test_archived_price_leaves_the_active_list_and_cannot_be_bought(client: stripe.StripeClient) -> None:
+async def test_archived_price_leaves_the_active_list_and_cannot_be_bought(
+    client: stripe.StripeClient,
+) -> None:
     await ask(client, "post", "/v1/prices/price_month", active=False)
     active = await ask(client, "get", "/v1/prices", active=True, product="acme_pro")
     assert [price["id"] for price in active["data"]] == ["price_year"]

@@ -115,7 +115,9 @@ async def test_one_time_session_keeps_the_customer_it_was_given(
     assert len((await ask(client, "get", "/v1/customers"))["data"]) == 1
 
 
-async def test_session_metadata_is_copied_to_nothing(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+async def test_session_metadata_is_copied_to_nothing(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
     session = await open_session(client, "price_month", metadata={"only": "session"})
     await sim.pay(session["id"])
     paid = await reread(client, session, "subscription", "customer")
@@ -154,14 +156,18 @@ async def test_declined_card_leaves_the_session_open_and_can_be_followed_by_a_go
     assert (intent["status"], intent["last_payment_error"]) == ("succeeded", None)
 
 
-async def test_cancel_leads_back_and_changes_nothing(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+async def test_cancel_leads_back_and_changes_nothing(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
     session = await open_session(client, "price_once")
     assert await sim.cancel(session["id"]) == "http://localhost:3000/cancel"
     assert (await reread(client, session))["status"] == "open"
     assert await event_types(client) == []
 
 
-async def test_trial_is_due_nothing_and_lasts_its_days(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+async def test_trial_is_due_nothing_and_lasts_its_days(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
     session = await open_session(client, "price_month", subscription_data={"trial_period_days": 14})
     assert session["amount_total"] == 0
     await sim.pay(session["id"])

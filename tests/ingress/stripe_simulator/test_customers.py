@@ -25,7 +25,9 @@ async def test_update_event_tells_what_was_before(client: stripe.StripeClient) -
     assert events[0]["request"]["idempotency_key"]
 
 
-async def test_deleted_customer_is_a_tombstone_and_ends_its_subscriptions(client: stripe.StripeClient) -> None:
+async def test_deleted_customer_is_a_tombstone_and_ends_its_subscriptions(
+    client: stripe.StripeClient,
+) -> None:
     payer = await new_payer(client)
     items = [{"price": "price_month"}]
     subscription = await ask(client, "post", "/v1/subscriptions", customer=payer["id"], items=items)

