@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from deploy.local.stripe_simulator.journal import FILE_NAME, StateUnusable
 from deploy.local.stripe_simulator.serving import PortBusy, address_of, bind, serving
 from deploy.local.stripe_simulator.settings import SimulatorSettings
@@ -26,7 +28,8 @@ def main() -> int:
         delivery_timeout_s=asked.delivery_timeout_s,
     )
     try:
-        asyncio.run(serve(settings, asked.host, asked.port))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings, asked.host, asked.port))
     except (PortBusy, StateUnusable, ValueError) as error:
         print(f"stripe-simulator: {error}", file=sys.stderr)
         return 1

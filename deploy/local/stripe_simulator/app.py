@@ -8,11 +8,13 @@ from starlette.routing import Mount
 
 from deploy.local.stripe_simulator import (
     catalog,
+    charges,
     checkout,
     customers,
     endpoints,
     events,
     invoices,
+    payment_methods,
     payments,
     subscription_calls,
 )
@@ -22,7 +24,18 @@ from deploy.local.stripe_simulator.pages import page_routes
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.wire import Api
 
-NOUNS = (catalog, checkout, customers, endpoints, events, invoices, payments, subscription_calls)
+NOUNS = (
+    catalog,
+    charges,
+    checkout,
+    customers,
+    endpoints,
+    events,
+    invoices,
+    payment_methods,
+    payments,
+    subscription_calls,
+)
 
 
 def create_app(simulator: Simulator) -> Starlette:

@@ -1,9 +1,15 @@
 """Checkout sessions: made by the API, paid on the hosted page (`pages.py`, `purchase.py`)."""
 
 import secrets
+from copy import deepcopy
 from typing import NoReturn
 
 from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator.checkout_rules import (
+    check_combination,
+    check_customer_update,
+    check_prices,
+)
 from deploy.local.stripe_simulator.errors import malformed, refused
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.ids import PREFIX_OF, new_id
@@ -14,18 +20,50 @@ from deploy.local.stripe_simulator.subscriptions import (
     MOST_ITEMS,
     load_price,
     require_currency,
-    require_distinct,
     unit_amount,
 )
 
 DAY_S, HALF_HOUR_S = 24 * 3600, 1800
-#: What each mode refuses, since it would have no effect there.
-ONLY_IN_MODE = {
-    "customer_creation": "payment",
-    "payment_intent_data": "payment",
-    "submit_type": "payment",
-    "payment_method_collection": "subscription",
-    "subscription_data": "subscription",
+
+#: A session's fields before anything happens; the varying ones are filled in by `session_row`.
+NEW_SESSION: Json = {
+    "object": "checkout.session",
+    "adaptive_pricing": {"enabled": False},
+    "after_expiration": None,
+    "collected_information": None,
+    "consent": None,
+    "consent_collection": None,
+    "currency_conversion": None,
+    "custom_fields": [],
+    "custom_text": {
+        "after_submit": None,
+        "shipping_address": None,
+        "submit": None,
+        "terms_of_service_acceptance": None,
+    },
+    "customer_details": None,
+    "discounts": [],
+    "integration_identifier": None,
+    "invoice": None,
+    "invoice_creation": None,
+    "livemode": False,
+    "origin_context": None,
+    "payment_intent": None,
+    "payment_link": None,
+    "payment_method_configuration_details": None,
+    "payment_method_options": {},
+    "permissions": None,
+    "phone_number_collection": {"enabled": False},
+    "recovered_from": None,
+    "saved_payment_method_options": None,
+    "setup_intent": None,
+    "shipping_address_collection": None,
+    "shipping_cost": None,
+    "shipping_options": [],
+    "status": "open",
+    "subscription": None,
+    "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+    "wallet_options": None,
 }
 
 
@@ -56,62 +94,8 @@ def create_session(call: Call) -> Json:
     return row
 
 
-def check_combination(asked: Json) -> None:
-    mode = asked["mode"]
-    for name, only in ONLY_IN_MODE.items():
-        if name in asked and mode != only:
-            raise refused(f"You can not pass `{name}` in `{mode}` mode.", name)
-    if "customer" in asked and "customer_email" in asked:
-        raise refused("You may only specify one of these parameters: customer, customer_email.", "customer")
-    if "customer" in asked and "customer_creation" in asked:
-        raise refused("`customer_creation` is not allowed when a customer is given.", "customer_creation")
-    ui_mode = asked.get("ui_mode", "hosted_page")
-    needed, unused = (
-        ("success_url", "return_url") if ui_mode == "hosted_page" else ("return_url", "success_url")
-    )
-    if needed not in asked:
-        raise malformed(f"Missing required param: {needed}.", needed, "parameter_missing")
-    if unused in asked:
-        raise refused(f"`{unused}` is not allowed when `ui_mode` is `{ui_mode}`.", unused)
-
-
-def check_customer_update(customer: Json, asked: Json) -> None:
-    """Stripe's two traps for a known customer: it must be told to write back what it collects."""
-    update = asked.get("customer_update", {})
-    if asked.get("tax_id_collection", {}).get("enabled") and update.get("name") != "auto":
-        raise refused(
-            "Tax ID collection requires updating business name on the customer. To enable tax ID collection "
-            "for an existing customer, please set `customer_update[name]` to `auto`.",
-            "customer_update[name]",
-        )
-    needs_address = asked.get("automatic_tax", {}).get("enabled") and customer["address"] is None
-    if needs_address and "auto" not in {update.get("address"), update.get("shipping")}:
-        raise refused(
-            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
-            "address to the Customer or set either `customer_update[address]` to 'auto' or "
-            "`customer_update[shipping]` to 'auto' to save the address entered in Checkout.",
-            code="customer_tax_location_invalid",
-        )
-
-
 def load_line(account: Account, line: Json, number: int) -> Json:
     return {**line, "price": load_price(account, line["price"], f"line_items[{number}][price]")}
-
-
-def check_prices(lines: list[Json], mode: str) -> None:
-    recurring = [line["price"]["id"] for line in lines if line["price"]["recurring"]]
-    if mode == "payment" and recurring:
-        raise refused(
-            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode "
-            "or use only one-time prices.",
-            "line_items",
-        )
-    if mode == "subscription" and not recurring:
-        raise refused(
-            "You must provide at least one recurring price in `subscription` mode when using prices.",
-            "line_items",
-        )
-    require_distinct(recurring, "line_items")
 
 
 def has_trial(asked: Json) -> bool:
@@ -153,10 +137,8 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         creation = "always" if mode == "subscription" else asked.get("customer_creation", "if_required")
     collection = "always" if mode == "subscription" else "if_required"
     return {
+        **deepcopy(NEW_SESSION),
         "id": session_id,
-        "object": "checkout.session",
-        "adaptive_pricing": {"enabled": False},
-        "after_expiration": None,
         "allow_promotion_codes": asked.get("allow_promotion_codes"),
         "amount_subtotal": total,
         "amount_total": total,
@@ -170,58 +152,24 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         "cancel_url": asked.get("cancel_url"),
         "client_reference_id": asked.get("client_reference_id"),
         "client_secret": None if is_hosted else f"{session_id}_secret_{secrets.token_hex(12)}",
-        "collected_information": None,
-        "consent": None,
-        "consent_collection": None,
         "created": now,
         "currency": currency,
-        "currency_conversion": None,
-        "custom_fields": [],
-        "custom_text": {
-            "after_submit": None,
-            "shipping_address": None,
-            "submit": None,
-            "terms_of_service_acceptance": None,
-        },
         "customer": asked.get("customer"),
         "customer_account": None,
         "customer_creation": creation,
-        "customer_details": None,
         "customer_email": asked.get("customer_email"),
-        "discounts": [],
         "expires_at": asked.get("expires_at", now + DAY_S),
-        "integration_identifier": None,
-        "invoice": None,
-        "invoice_creation": None,
-        "livemode": False,
         "locale": asked.get("locale"),
         "metadata": params.changed_metadata({}, asked.get("metadata")),
         "mode": mode,
-        "origin_context": None,
-        "payment_intent": None,
-        "payment_link": None,
         "payment_method_collection": asked.get("payment_method_collection", collection),
-        "payment_method_configuration_details": None,
-        "payment_method_options": {},
         "payment_method_types": ["card", "us_bank_account"],
         "payment_status": "unpaid" if total else "no_payment_required",
-        "permissions": None,
-        "phone_number_collection": {"enabled": False},
-        "recovered_from": None,
-        "saved_payment_method_options": None,
-        "setup_intent": None,
-        "shipping_address_collection": None,
-        "shipping_cost": None,
-        "shipping_options": [],
-        "status": "open",
         "submit_type": asked.get("submit_type"),
-        "subscription": None,
         "success_url": asked.get("success_url"),
         "tax_id_collection": {"enabled": False, "required": "never", **asked.get("tax_id_collection", {})},
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": asked.get("ui_mode", "hosted_page"),
         "url": f"{call.base_url}/c/pay/{session_id}" if is_hosted else None,
-        "wallet_options": None,
         **({} if is_hosted else {"return_url": asked["return_url"]}),
     }
 

@@ -8,7 +8,7 @@ from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.ids import new_id
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
-from deploy.local.stripe_simulator.payments import attach_method, require_usable
+from deploy.local.stripe_simulator.payment_methods import attach_method, require_usable
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
 from deploy.local.stripe_simulator.subscriptions import cancel_now

@@ -4,7 +4,7 @@ Each outcome makes the objects and emits the events of one Stripe purchase. The 
 share their second, so nobody can order them by `created`.
 """
 
-from deploy.local.stripe_simulator import invoices, params, payments
+from deploy.local.stripe_simulator import invoices, params, payment_methods, payments
 from deploy.local.stripe_simulator.checkout import items_of_session
 from deploy.local.stripe_simulator.customers import emit_customer_update, new_customer
 from deploy.local.stripe_simulator.errors import refused
@@ -46,7 +46,7 @@ def decline(account: Account, session: Json) -> None:
     require_open(session)
     if not session["amount_total"]:
         raise refused("Nothing is due in this session, so no card can be declined.")
-    method = payments.new_method(account, "card", payments.card())
+    method = payment_methods.new_method(account, "card", payment_methods.card())
     payments.decline(account, intent_of(account, session), method)
 
 
@@ -104,11 +104,13 @@ def customer_details(customer: Json | None, session: Json, email: str | None) ->
 
 
 def new_page_method(account: Account, customer: Json | None, email: str, *, delayed: bool) -> Json:
-    kind, details = ("us_bank_account", payments.bank_account()) if delayed else ("card", payments.card())
-    method = payments.new_method(account, kind, details, email)
+    kind, details = (
+        ("us_bank_account", payment_methods.bank_account()) if delayed else ("card", payment_methods.card())
+    )
+    method = payment_methods.new_method(account, kind, details, email)
     if customer is None:
         return method
-    return payments.attach_method(account, method["id"], customer["id"], None)
+    return payment_methods.attach_method(account, method["id"], customer["id"], None)
 
 
 def intent_of(account: Account, session: Json) -> Json:

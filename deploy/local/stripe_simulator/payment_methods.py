@@ -1,0 +1,150 @@
+"""Payment methods: cards that pay, and bank accounts whose payments settle later."""
+
+import secrets
+
+from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator.errors import card_declined, missing_object, refused
+from deploy.local.stripe_simulator.events import emit
+from deploy.local.stripe_simulator.ids import new_id
+from deploy.local.stripe_simulator.lists import list_params, page
+from deploy.local.stripe_simulator.operations import Call, Operation
+from deploy.local.stripe_simulator.store import Account, Json
+
+#: Stripe's names of test cards → the brand they attach as. The declined one fails when attached.
+TEST_CARDS = {"pm_card_visa": "visa", "pm_card_mastercard": "mastercard"}
+DECLINED_TEST_CARD = "pm_card_chargeDeclined"
+NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
+CHECKS = {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"}
+
+
+def card(brand: str = "visa") -> Json:
+    """The `card` hash of a payment method."""
+    return {
+        "brand": brand,
+        "checks": CHECKS,
+        "country": "US",
+        "display_brand": brand,
+        "exp_month": 12,
+        "exp_year": 2040,
+        "fingerprint": secrets.token_hex(8),
+        "funding": "credit",
+        "generated_from": None,
+        "last4": "4242",
+        "networks": {"available": [brand], "preferred": None},
+        "regulated_status": "unregulated",
+        "three_d_secure_usage": {"supported": True},
+        "wallet": None,
+    }
+
+
+def bank_account() -> Json:
+    """The `us_bank_account` hash: a method whose payment settles later."""
+    return {
+        "account_holder_type": "individual",
+        "account_type": "checking",
+        "bank_name": "Local Test Bank",
+        "financial_connections_account": None,
+        "fingerprint": secrets.token_hex(8),
+        "last4": "6789",
+        "networks": None,
+        "routing_number": "110000000",
+        "status_details": None,
+    }
+
+
+def new_method(account: Account, method_type: str, details: Json, email: str | None = None) -> Json:
+    row: Json = {
+        "id": new_id("payment_method"),
+        "object": "payment_method",
+        "allow_redisplay": "limited",
+        "billing_details": billing_details(email),
+        "created": account.now(),
+        "customer": None,
+        "customer_account": None,
+        "livemode": False,
+        "metadata": {},
+        "type": method_type,
+        method_type: details,
+    }
+    account.put("payment_method", row)
+    return row
+
+
+def billing_details(email: str | None) -> Json:
+    return {"address": NO_ADDRESS, "email": email, "name": None, "phone": None, "tax_id": None}
+
+
+def attach_method(account: Account, method_id: str, customer_id: str, request: Json | None) -> Json:
+    """Attach a stored method, or a new one for the name of a test card; refuses like `require_usable`."""
+    require_usable(account, method_id, customer_id)
+    if method_id in TEST_CARDS:
+        row = new_method(account, "card", card(TEST_CARDS[method_id]))
+    else:
+        row = account.load("payment_method", method_id)
+    row["customer"] = customer_id
+    account.put("payment_method", row)
+    emit(account, "payment_method.attached", row, request=request)
+    return row
+
+
+def require_usable(account: Account, method_id: str, customer_id: str | None = None) -> None:
+    """Raises a card error for the test card that is always declined, refuses another customer's method."""
+    if method_id == DECLINED_TEST_CARD:
+        raise card_declined()
+    if method_id in TEST_CARDS:
+        return
+    row = account.load("payment_method", method_id, "payment_method")
+    if row["customer"] not in {None, customer_id}:
+        raise refused(
+            "The payment method you provided has already been attached to a customer.", "payment_method"
+        )
+
+
+def attach(call: Call) -> Json:
+    customer = call.account.load_live("customer", call.params["customer"], "customer")
+    return attach_method(call.account, call.id, customer["id"], call.request)
+
+
+def detach(call: Call) -> Json:
+    account = call.account
+    row = account.load("payment_method", call.id)
+    if row["customer"] is None:
+        raise refused("The payment method you provided is not attached to a customer.", "payment_method")
+    previous = {"customer": row["customer"]}
+    row["customer"] = None
+    account.put("payment_method", row)
+    emit(account, "payment_method.detached", row, previous=previous, request=call.request)
+    return row
+
+
+def list_methods(call: Call) -> Json:
+    account, asked = call.account, call.params
+    if account.find("customer", asked["customer"]) is None:
+        raise missing_object("customer", asked["customer"], "customer")
+    rows = account.where("payment_method", "customer", asked["customer"])
+    chosen = [row for row in rows if asked.get("type", row["type"]) == row["type"]]
+    return page(call, "payment_method", chosen, "/v1/payment_methods")
+
+
+def retrieve_method(call: Call) -> Json:
+    return call.account.load("payment_method", call.id)
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/payment_methods",
+        list_methods,
+        list_params(customer=params.text, type=params.text),
+        required=("customer",),
+    ),
+    Operation("GET", "/v1/payment_methods/{id}", retrieve_method),
+    Operation(
+        "POST",
+        "/v1/payment_methods/{id}/attach",
+        attach,
+        {"customer": params.text},
+        required=("customer",),
+    ),
+    Operation("POST", "/v1/payment_methods/{id}/detach", detach),
+)
