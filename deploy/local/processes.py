@@ -165,23 +165,28 @@ def is_ready(child: Child) -> bool:
     return False
 
 
-def stop(child: Child, is_hurried: Callable[[], bool] = lambda: False) -> None:
-    """Ask the process to end, wait, then kill what is left of its group and reap it. Stopping twice is
-    harmless.
-
-    `is_hurried` is asked while waiting; True cuts the wait short.
-    """
+def stop(child: Child) -> None:
+    """Ask the process to end and see to it that it does. Stopping an ended one is harmless."""
     ask_to_stop(child)
-    deadline = time.monotonic() + child.program.stop_timeout_s
-    while not has_ended(child) and time.monotonic() < deadline and not is_hurried():
-        time.sleep(LOOK_EVERY_S)
-    bury(child)
+    see_it_end(child)
 
 
 def ask_to_stop(child: Child) -> None:
     """Send the program's stop signal to its leader, if it still runs."""
     if not has_ended(child):
         child.process.send_signal(child.program.stop_signal)
+
+
+def see_it_end(child: Child, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    """Wait for a process that was asked to stop, then kill what is left of its group and reap it.
+
+    `is_hurried` is asked while waiting; True cuts the wait short. The signal is not sent again: to many
+    programs (Dramatiq is one) a second one means "never mind your work".
+    """
+    deadline = time.monotonic() + child.program.stop_timeout_s
+    while not has_ended(child) and time.monotonic() < deadline and not is_hurried():
+        time.sleep(LOOK_EVERY_S)
+    bury(child)
 
 
 def has_ended(child: Child) -> bool:

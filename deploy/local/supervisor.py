@@ -35,6 +35,7 @@ from deploy.local.processes import (
     has_ended,
     is_ready,
     reap_group,
+    see_it_end,
     spawn,
     start,
     start_on_a_free_port,
@@ -243,7 +244,7 @@ class Supervisor:
             for child in children:
                 ask_to_stop(child)
             for child in children:
-                stop(child, lambda: self._stop_requests > max(asked_before, 1))
+                see_it_end(child, lambda: self._stop_requests > max(asked_before, 1))
                 self._forget(child)
         self._stages.clear()
 

@@ -31,6 +31,16 @@ PROGRAMS = {
         "print('ready', flush=True); time.sleep(600)"
     ),
     "broken": "import sys; print('no such table'); sys.exit(3)",
+    # Takes a second signal for impatience, as Dramatiq does.
+    "touchy": (
+        "import signal, sys, time\n"
+        "asked = []\n"
+        "def leave(*_):\n"
+        "    asked.append(1); print(f'asked {len(asked)}', flush=True)\n"
+        "signal.signal(signal.SIGTERM, leave); print('ready', flush=True)\n"
+        "while not asked: time.sleep(0.01)\n"
+        "time.sleep(0.2)"
+    ),
     # Says in which order things ended.
     "polite": (
         "import signal, sys, time\n"

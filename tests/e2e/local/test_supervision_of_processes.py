@@ -96,6 +96,13 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_deadline(tmp_path):
         assert not survivors(below)
 
 
+def test_each_process_is_asked_to_stop_once(tmp_path):
+    with supervised(tmp_path, "touchy") as (process, _):
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert (tmp_path / "0-touchy.log").read_text().split("\n") == ["ready", "asked 1", ""]
+
+
 def test_a_killed_process_is_started_again_and_its_leftovers_are_gone(tmp_path):
     with supervised(tmp_path, "forks") as (process, _):
         before = descendants_of(process.pid)
