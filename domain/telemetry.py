@@ -46,6 +46,8 @@ def configure_logging(settings: Settings, process: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+    # One line per call says nothing that ours do not.
+    logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:

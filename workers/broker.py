@@ -38,6 +38,4 @@ def make_broker(settings: Settings, *extra: Middleware) -> RedisBroker:
 
 def make_message(target_id: int) -> "dramatiq.Message[None]":
     """The only message there is: work off what this target owes."""
-    return dramatiq.Message(
-        queue_name=QUEUE, actor_name=ACTOR, args=(target_id,), kwargs={}, options={"max_retries": 0}
-    )
+    return dramatiq.Message(queue_name=QUEUE, actor_name=ACTOR, args=(target_id,), kwargs={}, options={})

@@ -9,9 +9,8 @@ from workers.runtime import Runtime
 def declare_sync(broker: dramatiq.Broker, runtime: Runtime) -> None:
     """Declare `sync_target` on this broker, working with the parts of `runtime`."""
 
-    @dramatiq.actor(
-        broker=broker, actor_name=ACTOR, queue_name=QUEUE, max_retries=0, time_limit=TIME_LIMIT_MS
-    )
+    # The broker has no Retries middleware: what failed is owed, and the sweeper rings for it.
+    @dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=QUEUE, time_limit=TIME_LIMIT_MS)
     async def sync_target(target_id: int) -> None:
         synced = await runtime.syncer.sync_target(target_id)
         for owed in synced.owed:

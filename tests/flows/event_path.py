@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 
 from deploy.local.stripe_simulator.testing import SimulatorHandle, running_simulator
@@ -99,6 +100,17 @@ class EventPath:
             return None
 
         return await self.context.stripe_or_raise.read(path, no_reserve)
+
+    async def delete_customer(self, customer_id: str) -> None:
+        """As somebody would in the dashboard."""
+        async with (
+            aiohttp.ClientSession() as client,
+            client.delete(
+                f"{self.stripe.url}/v1/customers/{customer_id}",
+                headers={"authorization": f"Bearer {self.stripe.secret_key}"},
+            ) as response,
+        ):
+            assert response.status == 200, await response.text()
 
     # ── Stripe's sender ──
 
