@@ -88,6 +88,11 @@ def test_flags_of_all_sources_that_made_the_answer_are_told_sorted() -> None:
     refunded = make_purchase(refunds=(make_refund(1),))
     asked = sub(1, disputes=(make_dispute("warning_under_review"),))
     assert ask("export", refunded, asked).flags == ("dispute_inquiry", "partially_refunded")
+    older = make_purchase(purchase_id="cs_0/1", paid_at=day(-60), refunds=(make_refund(1),))
+    assert ask("export", refunded, asked, older, at=day(-31)).flags == (
+        "dispute_inquiry",
+        "partially_refunded",
+    )
     assert ask("seats", refunded, asked).flags == ("dispute_inquiry",)
 
 

@@ -101,6 +101,7 @@ def test_a_grandfathered_plan_grants_what_it_granted_when_it_was_bought(bought: 
 def test_what_was_granted_earlier_is_no_content_of_a_version() -> None:
     head = with_older_grants(version(3), [(version(9), instant(2020), instant(2021))])
     assert is_same_content(head, version(3))
+    assert is_same_content(version(3), head)
     assert not is_same_content(head, version(4))
 
 

@@ -95,6 +95,7 @@ def test_a_purchase_after_the_end_of_the_one_before_begins_when_it_is_paid() -> 
     apart = (make_purchase(paid_at=day(-50)), second(paid_at=day(-5)))
     assert ask("export", *apart).ends_at == day(25)
     assert not ask("export", *apart, at=day(-10)).granted
+    assert ask("export", *apart, at=day(-45)).ends_at == day(-20)
 
 
 def test_purchases_of_one_instant_follow_each_other_by_id() -> None:

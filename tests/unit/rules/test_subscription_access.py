@@ -340,6 +340,11 @@ def test_an_add_on_ends_with_the_plan_it_requires() -> None:
     assert not ask("seats", base, addon, at=day(3)).granted
 
 
+def test_an_add_on_does_not_count_with_none_of_the_plan_it_requires() -> None:
+    none = make_subscription(items=(make_item("pro", quantity=0), make_item("extra")))
+    assert refused_for(ask("seats", none)) is Reason.NOT_IN_PLAN
+
+
 def test_an_add_on_does_not_count_with_a_plan_that_gives_no_access_now() -> None:
     base = make_subscription("unpaid")
     addon = make_subscription(subscription_id="sub_2", items=(make_item("extra"),))
