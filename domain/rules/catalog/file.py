@@ -99,8 +99,11 @@ def _read_refund(table: Table) -> Decimal | None:
     if written == "keep":
         return None
     share = written.get("revoke_from") if isinstance(written, dict) and len(written) == 1 else None
-    if isinstance(share, int | Decimal) and not isinstance(share, bool) and 0 < share <= 1:
-        return Decimal(share)
+    if isinstance(share, int | Decimal) and not isinstance(share, bool):
+        exact = Decimal(share)
+        # TOML also knows nan, which cannot even be compared.
+        if exact.is_finite() and 0 < exact <= 1:
+            return exact
     wanted = '"revoke_full", "keep" or { revoke_from = 0.5 } with a share above 0 and up to 1'
     table.wrong("refund", f"is {written}; it must be {wanted}")
     return None

@@ -199,6 +199,7 @@ def test_a_reserved_feature_key_is_refused(key: str) -> None:
         ("policy", 'refund = "half"', "refund"),
         ("policy", "refund = { revoke_from = 0 }", "refund"),
         ("policy", "refund = { revoke_from = 1.1 }", "refund"),
+        ("policy", "refund = { revoke_from = nan }", "refund"),
         ("policy", "refund = { revoke_from = true }", "refund"),
         ("policy", "refund = { revoke_from = 0.5, x = 1 }", "refund"),
         ("policy", 'dispute = "ignore"', "dispute"),
