@@ -135,6 +135,20 @@ async def test_revoked_keys_are_published(cache: Cache) -> None:
         await heard.wait_for(KeyRevoked("abc"))
 
 
+async def test_a_listener_ends_when_cancelled_even_by_a_process_that_was_busy(cache: Cache) -> None:
+    task = asyncio.create_task(
+        cache.listen(lambda _: None, connected=lambda: None, disconnected=lambda: None)
+    )
+    await asyncio.sleep(0.1)
+    # The loop stands still past a heartbeat, so that its timeout and the cancellation arrive in one turn.
+    time.sleep(cache_module.HEARTBEAT_S + 0.1)  # noqa: ASYNC251 - see above
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    _, pending = await asyncio.wait([task], timeout=3)
+    assert not pending
+
+
 async def test_databases_of_one_server_do_not_hear_each_other(cache: Cache, settings: Settings) -> None:
     neighbour = Cache(settings.redis_url.reveal())
     async with listening(cache) as heard:

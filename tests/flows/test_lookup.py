@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +20,7 @@ from domain.model import StoredSet
 from domain.settings import Secret, Settings
 from tests.proxy import Proxy, proxied
 from tests.seeds import cached, make_catalog, make_segment, seed_catalog, seed_set, seed_user
+from tests.waiting import until
 
 WHO = ("acme", "editor", "u_17")
 KEY = cache_key("acme", "u_17", "editor")
@@ -43,12 +44,6 @@ async def following(context: Context, keys: KeyRing | None = None, **options: in
         task.cancel()
         await asyncio.wait([task])
         await lookup.close()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110 - what is waited for is a state of the reader, it has no event
-            await asyncio.sleep(0.005)
 
 
 def known(lookup: Lookup) -> Answer:
