@@ -1,0 +1,82 @@
+# One command each; `make` alone prints them. Nothing has to be prepared: the environment is made when it is
+# first needed, from hash-locked files, and found complete in a moment afterwards.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Targets that start or measure things must not run side by side.
+.NOTPARALLEL:
+
+PYTHON ?= python3
+# Child processes inherit this; without bytecode every one of them would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+# Another environment that happens to be active must not be the one uv installs into.
+unexport VIRTUAL_ENV
+# Nothing outside the environment may be imported by accident.
+unexport PYTHONPATH PYTHONHOME
+
+RUN := .venv/bin/python -m
+# Two workers suit two cores; each starts a Postgres and a Valkey of its own. PYTEST_ARGS="-k name -n 0" narrows.
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+READY := .venv/complete
+
+.PHONY: help demo up down test check lint typecheck build lock bench
+.PHONY: lint-python lint-deploy format
+
+help: ## (this list)
+	@printf 'Tollhouse: billing and entitlements on top of Stripe\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## [A-Z]/ { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) ## Watch a purchase become an entitlement: everything on this machine, about 20 s
+	@$(RUN) deploy.local demo
+
+up: $(READY) ## Run the whole deployment in the background (ports 8000-8003, data in .tollhouse)
+	@$(RUN) deploy.local up --detach
+
+down: $(READY) ## Stop it; its data stays
+	@$(RUN) deploy.local down
+
+test: $(READY) ## Run every test; prints the branch coverage, reports go to artifacts/
+	@mkdir -p artifacts
+	@$(RUN) pytest -n $(PYTEST_WORKERS) --dist worksteal \
+		--cov --cov-report=term:skip-covered --cov-report=xml:artifacts/coverage.xml \
+		--junitxml=artifacts/junit.xml $(PYTEST_ARGS)
+
+check: lint typecheck test ## All gates: what CI runs
+
+lint: lint-python lint-deploy ## Lints, formatting, import rules, deployment files
+
+typecheck: $(READY) ## mypy --strict
+	@$(RUN) mypy
+
+build: $(READY) ## Make the wheel in dist/ and, where a Docker engine runs, the image tollhouse:VERSION
+	@rm -rf dist
+	@$(RUN) hatchling build -t wheel -d dist
+	@version="$$($(RUN) hatchling version)"; \
+	if docker info >/dev/null 2>&1; then \
+		docker build --file deploy/Dockerfile --tag "tollhouse:$$version" .; \
+	else \
+		echo "No Docker engine answers here: made the wheel only."; \
+	fi
+
+lock: $(READY) ## Resolve the dependencies of pyproject.toml again and write the lock files
+	@deploy/lock.sh
+
+bench: $(READY) ## Measure what is worth measuring today: the pure rules
+	@$(RUN) tests.bench.compute
+
+lint-python: $(READY)
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check --quiet || { echo "Not formatted: run make format." >&2; exit 1; }
+	@$(RUN) pytest -q -n 0 tests/unit/test_rooms.py tests/unit/test_repository.py
+
+lint-deploy: $(READY)
+	@$(RUN) check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@.venv/bin/hadolint deploy/Dockerfile
+
+format: $(READY)
+	@$(RUN) ruff check --fix-only --quiet
+	@$(RUN) ruff format
+
+$(READY): requirements.lock requirements-uv.lock pyproject.toml deploy/venv.sh
+	@PYTHON="$(PYTHON)" deploy/venv.sh
