@@ -78,7 +78,7 @@ class EventPath:
         is_one_time = price == "once"
         params: dict[str, Any] = {
             "mode": "payment" if is_one_time else "subscription",
-            "line_items": [{"price": f"price_acme_{plan}_{price}", "quantity": quantity}],
+            "line_items": [{"price": f"price_acme.{plan}.{price}", "quantity": quantity}],
             "success_url": "http://localhost:3000/ok",
             "cancel_url": "http://localhost:3000/no",
         }

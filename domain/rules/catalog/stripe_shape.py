@@ -31,7 +31,8 @@ def _product(project: str, plan: Plan) -> dict[str, Any]:
 def _price(project: str, plan: Plan, price: Price) -> dict[str, Any]:
     recurring = {"interval": price.interval, "interval_count": price.interval_count}
     return {
-        "id": f"price_{project}_{plan.key}_{price.key}",
+        # A dot is in no key: `pro` + `x_month` and `pro_x` + `month` are two ids.
+        "id": f"price_{project}.{plan.key}.{price.key}",
         "product": plan.product_id,
         "currency": price.currency,
         "unit_amount": price.amounts[price.currency],

@@ -111,12 +111,12 @@ def test_stripe_objects_have_stable_ids_and_the_lookup_keys() -> None:
     products = {product["id"]: product for product in objects["products"]}
     prices = {price["id"]: price for price in objects["prices"]}
     assert products["acme_team"]["name"] == "team"
-    team = prices["price_acme_team_month"]
+    team = prices["price_acme.team.month"]
     assert (team["product"], team["lookup_key"]) == ("acme_team", "acme:team:month")
     assert (team["currency"], team["unit_amount"]) == ("usd", 4900)
     assert team["currency_options"] == {"eur": {"unit_amount": 4500}}
     assert team["recurring"] == {"interval": "month", "interval_count": 1}
-    assert prices["price_acme_pass_once"]["recurring"] is None
+    assert prices["price_acme.pass.once"]["recurring"] is None
 
 
 def test_every_stripe_price_is_mapped_back_to_its_plan() -> None:
