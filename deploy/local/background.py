@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.local.environment import ROOT
 from deploy.local.lock import AlreadyRunning, find_holder
-from deploy.local.processes import ProcessFailed
+from deploy.local.processes import ProcessFailed, is_running
 from deploy.local.state import State
 
 #: A cold start with an initial schema takes seconds; a machine under load deserves patience.
@@ -68,7 +68,7 @@ def stop_background(directory: Path, report: Callable[[str], None]) -> None:
     except PermissionError as error:
         raise ProcessFailed(f"Process {holder} belongs to another user: stop it as that user.") from error
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while find_holder(state.lock) == holder:
+    while is_running(holder):
         if time.monotonic() > deadline:
             raise ProcessFailed(f"Process {holder} did not stop within {STOP_TIMEOUT_S:.0f} s.")
         time.sleep(LOOK_EVERY_S)

@@ -256,6 +256,15 @@ def log_tail(child: Child) -> str:
     return f" The end of {child.program.log}:{shown}"
 
 
+def is_running(pid: int) -> bool:
+    """Whether this process runs, ours or not. A zombie does not: where nobody reaps orphans it stays for ever."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
 def children_of(pid: int) -> list[int]:
     """The processes this one has forked and that still run; empty when it has ended."""
     try:
