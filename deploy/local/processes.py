@@ -257,7 +257,7 @@ def log_tail(child: Child) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Whether this process runs, ours or not. A zombie does not: where nobody reaps orphans it stays for ever."""
+    """Whether this process runs, ours or not. A zombie does not: where nobody reaps, it stays for ever."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
