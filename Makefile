@@ -46,7 +46,7 @@ check: lint typecheck test ## All gates: what CI runs
 
 lint: lint-python lint-deploy ## Lints, formatting, import rules, deployment files
 
-typecheck: $(READY) ## mypy --strict
+typecheck: $(READY) ## Types, by mypy --strict
 	@$(RUN) mypy
 
 build: $(READY) ## Make the wheel in dist/ and, where a Docker engine runs, the image tollhouse:VERSION

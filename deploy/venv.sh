@@ -30,7 +30,7 @@ is_usable() {
     [ -x .venv/bin/python ] &&
         .venv/bin/python -c 'import os, sys; sys.exit(not os.path.samefile(sys.prefix, ".venv"))' 2>/dev/null &&
         .venv/bin/python -m pip --version >/dev/null 2>&1 &&
-        head -n 1 .venv/bin/pip | grep -qF "$PWD/.venv/bin/"
+        head -n 3 .venv/bin/pip | grep -qF "$PWD/.venv/bin/"
 }
 
 find_uv() {

@@ -13,7 +13,7 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def local(*, arguments: tuple[str, ...]) -> None:
     """Run everything on this machine, without Docker or a Stripe account."""
-    if importlib.util.find_spec("deploy.local") is None:
+    if importlib.util.find_spec("deploy") is None:
         raise click.ClickException(
             "The local deployment is not installed here: run it from a clone of the repository (`make demo`)."
         )
