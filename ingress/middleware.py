@@ -48,6 +48,8 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope["tollhouse.request_id"] = request_id
+        scope["tollhouse.request_id"] = request_id
+        # Starlette's routes raise their 404 and 405 only inside an app; otherwise they answer in plain text.
         scope["app"] = self
         exchange = _Exchange(self._app, scope, receive, send, request_id, self._body_bytes)
         began = time.perf_counter()
