@@ -74,8 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     ring_again_s: float = 5.0
     #: Ringing has failed for so long: the sweeper syncs by itself.
     direct_after_s: float = 5.0
-    #: Budget for one bell at the door; Redis never delays the answer to Stripe by more.
-    ring_timeout_s: float = 0.25
+    #: One call to the queue; the bell is rung off the request, so Stripe's answer never waits for it.
+    ring_timeout_s: float = 1.0
     #: A webhook request answers 503 after this when Postgres is slow.
     database_timeout_s: float = 4.0
     #: A read entry is fresh for so long after its bytes left Postgres, and kept (marked stale) for stale_s.

@@ -5,12 +5,11 @@ import time
 from collections.abc import Iterable
 
 from dramatiq import Broker
-from dramatiq.errors import ConnectionError as QueueAway
 
 from domain.errors import Unavailable
 from domain.settings import Settings
 from domain.telemetry import get_logger
-from workers.broker import make_broker, make_message
+from workers.broker import QUEUE_AWAY, make_broker, make_message
 
 log = get_logger()
 
@@ -80,7 +79,7 @@ class Bell:
         try:
             for target_id in target_ids:
                 self._broker.enqueue(make_message(target_id))
-        except (QueueAway, OSError) as error:
+        except QUEUE_AWAY as error:
             raise Unavailable(f"the queue did not take a bell: {type(error).__name__}") from error
         if target_ids:
             log.debug("bells_rung", bells=len(target_ids), duration_s=time.perf_counter() - started)

@@ -5,13 +5,20 @@ rung again by the sweeper (docs/event-path.md, "The bell").
 """
 
 import dramatiq
+import redis
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import AsyncIO, Middleware, ShutdownNotifications, TimeLimit
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from domain.settings import Settings
 
 QUEUE = "sync"
 ACTOR = "sync_target"
+
+#: How the queue says that it is away.
+QUEUE_AWAY = (BrokerConnectionError, redis.RedisError, OSError)
 
 #: A worker process silent for so long is gone, and its messages go back to the queue.
 HEARTBEAT_TIMEOUT_MS = 30_000
@@ -22,15 +29,19 @@ TIME_LIMIT_MS = 30_000
 
 
 def make_broker(settings: Settings, *extra: Middleware) -> RedisBroker:
-    """A broker for TOLLHOUSE_REDIS_URL; connects at its first use. Every call ends in `ring_timeout_s`·4."""
-    timeout_s = settings.ring_timeout_s * 4
+    """A broker for TOLLHOUSE_REDIS_URL; connects at its first use, and each call ends in `ring_timeout_s`."""
+    # Given only a URL, the broker makes a client without any timeout: a Redis that hangs would hang us.
+    client = redis.Redis.from_url(
+        settings.redis_url.reveal(),
+        socket_timeout=settings.ring_timeout_s,
+        socket_connect_timeout=settings.ring_timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
     broker = RedisBroker(  # type: ignore[no-untyped-call] # the library's constructor has no annotations
-        url=settings.redis_url.reveal(),
+        client=client,
         middleware=[TimeLimit(time_limit=TIME_LIMIT_MS), ShutdownNotifications(), AsyncIO(), *extra],
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
     )
     broker.declare_queue(QUEUE)
     return broker

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,16 @@ class EventPath:
     async def answer(
         self, user_id: str = "u_1", app: str = "editor", project: str = "acme"
     ) -> dict[str, Any]:
-        """The first segment of the stored answer as JSON; {} where nothing is stored."""
+        """The stored answer that holds now, as JSON; {} where nothing is stored."""
         stored = await self.stored(user_id, app, project)
-        return {} if stored is None else msgspec.json.decode(bytes(stored.segments[0].entitlements))
+        if stored is None:
+            return {}
+        now = datetime.now(tz=UTC)
+        present = next(
+            segment for segment in stored.segments if segment.ends_at is None or now < segment.ends_at
+        )
+        answer: dict[str, Any] = msgspec.json.decode(bytes(present.entitlements))
+        return answer
 
     async def stored(
         self, user_id: str = "u_1", app: str = "editor", project: str = "acme"
