@@ -18,6 +18,7 @@ from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.sync import Syncer
 from domain.settings import Settings
 from domain.telemetry import configure_logging, get_logger
+from workers.bell import Bell
 
 log = get_logger()
 
@@ -31,6 +32,8 @@ class Runtime(Middleware):
         self._settings = settings
         self._stack = AsyncExitStack()
         self._syncer: Syncer | None = None
+        #: For targets to which events were forwarded; it has a connection of its own.
+        self.bell = Bell.of(settings)
 
     @property
     def syncer(self) -> Syncer:
@@ -47,6 +50,8 @@ class Runtime(Middleware):
     async def _open(self) -> None:
         configure_logging(self._settings, "worker")
         context = await self._stack.enter_async_context(open_context("worker", self._settings))
+        self.bell.start()
+        self._stack.push_async_callback(self.bell.stop)
         self._syncer = Syncer(context)
         try:
             await self._syncer.ensure_deployment()

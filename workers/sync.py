@@ -2,7 +2,7 @@
 
 import dramatiq
 
-from workers.broker import ACTOR, QUEUE, TIME_LIMIT_MS, make_message
+from workers.broker import ACTOR, QUEUE, TIME_LIMIT_MS
 from workers.runtime import Runtime
 
 
@@ -13,5 +13,4 @@ def declare_sync(broker: dramatiq.Broker, runtime: Runtime) -> None:
     @dramatiq.actor(broker=broker, actor_name=ACTOR, queue_name=QUEUE, time_limit=TIME_LIMIT_MS)
     async def sync_target(target_id: int) -> None:
         synced = await runtime.syncer.sync_target(target_id)
-        for owed in synced.owed:
-            broker.enqueue(make_message(owed))
+        runtime.bell.ring(synced.owed)

@@ -68,9 +68,16 @@ async def show_event(context: Context, event_id: str) -> EventDetail:
             code="unknown_event",
         )
     event, payload = found
-    return EventDetail(
-        event=event, payload=None if payload is None else msgspec.json.decode(zlib.decompress(payload))
-    )
+    return EventDetail(event=event, payload=None if payload is None else _readable(payload))
+
+
+def _readable(compressed: bytes) -> Any:
+    """The payload as JSON; as text where what the door did not look at is none."""
+    payload = zlib.decompress(compressed)
+    try:
+        return msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return payload.decode("utf-8", "replace")
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, str]:

@@ -85,18 +85,20 @@ def _refs(events: Sequence[PendingEvent]) -> list[UUID]:
 def _ref(event: PendingEvent) -> UUID | None:
     if event.payload is None:
         return None
-    if event.source == "timer":
-        text = wish_of(event).ref
-    else:
-        text = _ref_in(msgspec.json.decode(zlib.decompress(event.payload)))
+    text = wish_of(event).ref if event.source == "timer" else _ref_in(event.payload)
     try:
         return UUID(text) if text else None
     except ValueError:
         return None
 
 
-def _ref_in(payload: Any) -> str | None:
-    """`data.object.metadata.tollhouse_ref` of a payload of any version."""
+def _ref_in(compressed: bytes) -> str | None:
+    """`data.object.metadata.tollhouse_ref` of a payload of any version; None where it has none."""
+    try:
+        payload: Any = msgspec.json.decode(zlib.decompress(compressed))
+    except msgspec.DecodeError:
+        # The door read the envelope only: what it skipped may still hold a number no machine has.
+        return None
     for name in ("data", "object", "metadata", "tollhouse_ref"):
         payload = payload.get(name) if isinstance(payload, dict) else None
     return payload if isinstance(payload, str) else None

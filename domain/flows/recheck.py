@@ -11,7 +11,7 @@ from domain.context import Context
 from domain.flows.fetch import Fetched, ObjectKey
 from domain.flows.judge import Wish, wish_of
 from domain.model import PendingEvent, TargetRef
-from domain.rules.closure import MAX_RECHECKS, awaited_by, is_older
+from domain.rules.closure import MAX_RECHECKS, awaited_by, is_older, is_thin
 from domain.store import timers
 from domain.store.session import Connection
 
@@ -36,7 +36,8 @@ def lagging(events: Sequence[PendingEvent], fetched: Fetched) -> list[Recheck]:
 def unconfirmed(events: Sequence[PendingEvent], customer_id: str, ref: str) -> list[Recheck]:
     """The customer does not carry the reference an event showed: Stripe may be behind its own event."""
     count = min(wish_of(event).count for event in events)
-    return _again("customer", customer_id, Wish(count=count + 1, ref=ref))
+    recheck = _again("customer", customer_id, Wish(count=count + 1, ref=ref))
+    return [] if recheck is None else [recheck]
 
 
 async def set_rechecks(
@@ -60,19 +61,24 @@ def _recheck(key: ObjectKey, events: Sequence[PendingEvent], fetched: Fetched) -
     kind, stripe_id = key
     count = min(wish_of(event).count for event in events) + 1
     if key in fetched.missing:
-        return next(iter(_again(kind, stripe_id, Wish(count=count))), None)
+        return _again(kind, stripe_id, Wish(count=count))
     read = fetched.watched.get(key, {})
     awaited = [announced for event in events for announced in _announced(kind, event)]
     open_ = tuple(announced for announced in awaited if is_older(announced, read))
+    if not open_ and any(_is_thin(event) for event in events):
+        # Nothing to compare the read with: it is repeated once.
+        return Recheck(object_kind=kind, object_id=stripe_id, wish=Wish(count=MAX_RECHECKS))
     if not open_:
         return None
-    return next(iter(_again(kind, stripe_id, Wish(count=count, awaited=open_))), None)
+    return _again(kind, stripe_id, Wish(count=count, awaited=open_))
 
 
-def _again(kind: str, stripe_id: str, wish: Wish) -> list[Recheck]:
-    if wish.count > MAX_RECHECKS:
-        return []
-    return [Recheck(object_kind=kind, object_id=stripe_id, wish=wish)]
+def _again(kind: str, stripe_id: str, wish: Wish) -> Recheck | None:
+    return None if wish.count > MAX_RECHECKS else Recheck(object_kind=kind, object_id=stripe_id, wish=wish)
+
+
+def _is_thin(event: PendingEvent) -> bool:
+    return event.source != "timer" and event.payload is not None and is_thin(zlib.decompress(event.payload))
 
 
 def _announced(kind: str, event: PendingEvent) -> list[dict[str, Any]]:

@@ -53,6 +53,15 @@ def awaited_by(object_kind: str, payload: bytes) -> Watched:
     return watched_fields(object_kind, data.get("object") if isinstance(data, dict) else None)
 
 
+def is_thin(payload: bytes) -> bool:
+    """Whether a stored payload of Stripe's names its object without showing it."""
+    try:
+        event = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(event, dict) and "related_object" in event and "data" not in event
+
+
 def _items(subscription: dict[str, Any]) -> list[list[Any]] | None:
     """[[item id, price id, quantity], …] sorted; None where the shape is another version's."""
     items = subscription.get("items")

@@ -311,3 +311,33 @@ async def test_a_timer_fired_by_two_at_once_is_one_event(path: EventPath) -> Non
     fired = await asyncio.gather(*(fire_timers(path.context) for _ in range(5)))
     assert sum(len(one) for one in fired) == 1
     assert len(await path.rows("SELECT 1 FROM webhook_events WHERE source = 'timer'")) == 1
+
+
+async def test_a_thin_event_is_read_once_more_because_there_is_nothing_to_compare_it_with(
+    path: EventPath,
+) -> None:
+    customer = await path.make_customer()
+    session = await path.buy(customer)
+    await path.deliver(
+        {
+            "id": "evt_thin",
+            "object": "v2.core.event",
+            "type": "checkout.session.completed",
+            "livemode": False,
+            "related_object": {"id": session, "type": "checkout.session"},
+        }
+    )
+    await path.drain()
+    assert await fire_all_timers(path) == 1
+    await path.drain()
+    assert await fire_all_timers(path) == 0
+
+
+async def test_a_payload_with_a_number_no_machine_has_is_a_hint_all_the_same(path: EventPath) -> None:
+    customer = await path.make_customer()
+    (created,) = await path.events(types=["customer.created"])
+    body = msgspec.json.encode(created).replace(b'"livemode":false', b'"livemode":false,"odd":1e999', 1)
+    await path.deliver_bytes(body)
+    await path.drain()
+    assert customer
+    assert await reasons(path) == {("processed", None)}

@@ -1,0 +1,70 @@
+"""A worker process, but for the process: dramatiq's own worker and middleware on a broker in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from dramatiq import Worker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import AsyncIO, ShutdownNotifications, TimeLimit
+
+from domain.errors import TollhouseError
+from domain.settings import Settings
+from tests.flows.event_path import EventPath, running_path
+from workers.broker import QUEUE, make_message
+from workers.runtime import Runtime
+from workers.sync import declare_sync
+
+
+@pytest.fixture
+async def path(settings: Settings) -> AsyncIterator[EventPath]:
+    async with running_path(settings) as running:
+        yield running
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[StubBroker]:
+    """A worker with our actor and its own event loop; ended as dramatiq ends it."""
+    runtime = Runtime(settings)
+    broker = StubBroker(middleware=[TimeLimit(), ShutdownNotifications(), AsyncIO(), runtime])
+    declare_sync(broker, runtime)
+    worker = Worker(broker, worker_timeout=10, worker_threads=4)
+    worker.start()
+    try:
+        yield broker
+    finally:
+        worker.stop()
+
+
+async def rung_and_done(broker: StubBroker, *target_ids: int) -> None:
+    for target_id in target_ids:
+        broker.enqueue(make_message(target_id))
+    await asyncio.to_thread(broker.join, QUEUE, timeout=10_000)
+
+
+async def test_a_rung_target_is_synced(path: EventPath) -> None:
+    customer = await path.make_customer()
+    await path.buy(customer)
+    for event in await path.events(types=["checkout.session.completed"]):
+        await path.deliver(event)
+    (target,) = await path.owed_targets()
+    worker = working(path.context.settings)
+    broker = await asyncio.to_thread(worker.__enter__)
+    await rung_and_done(broker, target, target, target)
+    await asyncio.to_thread(worker.__exit__, None, None, None)
+    assert await path.is_granted()
+    assert await path.count_owed() == 0
+
+
+async def test_a_bell_for_nothing_changes_nothing(path: EventPath) -> None:
+    worker = working(path.context.settings)
+    broker = await asyncio.to_thread(worker.__enter__)
+    await rung_and_done(broker, 999_999)
+    await asyncio.to_thread(worker.__exit__, None, None, None)
+    assert await path.targets() == []
+
+
+def test_a_message_before_the_parts_are_open_is_a_named_error(settings: Settings) -> None:
+    with pytest.raises(TollhouseError, match="before the worker had opened"):
+        _ = Runtime(settings).syncer
