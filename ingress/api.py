@@ -2,12 +2,13 @@
 
 from starlette.routing import Router
 
-from ingress import health, read
+from ingress import checkout, health, read
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
 
 ROUTES = [
     *read.ROUTES,
+    *checkout.ROUTES,
     *health.ROUTES,
 ]
 
