@@ -9,7 +9,7 @@ from domain.context import Context
 from domain.errors import Unavailable
 from domain.flows.lookup import Lookup
 from domain.settings import Process
-from domain.store import schema
+from domain.store import revision
 from domain.store.bounded import BoundedReads
 
 BEHIND = "behind: run `tollhouse migrate`"
@@ -30,8 +30,6 @@ class ReadyCheck:
         self._lookup = lookup
         self._reads = BoundedReads(context.database)
         self._is_warm = False
-        #: Revisions of the database that were judged; reading the shipped ones takes milliseconds.
-        self._judged: dict[str | None, bool] = {}
 
     async def check(self) -> Readiness:
         """`read` stays ready while it can answer from anywhere, once it was warm; others need Postgres.
@@ -49,12 +47,10 @@ class ReadyCheck:
 
     async def _check_database(self) -> str:
         try:
-            revision = await self._reads.ask(schema.find_revision)
+            current = await self._reads.ask(revision.find_revision)
         except Unavailable as error:
             return f"away: {error.detail}"
-        if revision not in self._judged:
-            self._judged[revision] = schema.is_enough(revision)
-        return "ok" if self._judged[revision] else BEHIND
+        return "ok" if revision.is_enough(current) else BEHIND
 
     async def _check_cache(self) -> str:
         if self._context.cache is None:

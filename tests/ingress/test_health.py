@@ -15,11 +15,15 @@ from domain.context import open_context
 from domain.flows.check_ready import ReadyCheck
 from domain.flows.lookup import Lookup
 from domain.settings import Process, Secret, Settings
+from domain.store import revision, schema
 from ingress import read
 from ingress.lifespan import Running, open_running
 from tests.conftest import PEPPER
 from tests.ingress.doors import client_of, running_reader
 from tests.proxy import proxied
+
+#: What `read` and `webhook` must not load: 25 MB and half of their start.
+UNUSED = {"alembic", "sqlalchemy", "stripe", "aiohttp"}
 
 
 @pytest.fixture
@@ -66,6 +70,23 @@ async def test_below_the_schema_it_needs_a_process_is_not_ready_and_names_the_co
         readiness = await ReadyCheck(context, process, Lookup(context)).check()
         assert readiness.status == "not_ready"
         assert "tollhouse migrate" in readiness.checks["database"]
+
+
+@pytest.mark.parametrize("current", [None, "0000", "0001", "9999"])
+def test_probes_and_migrations_are_of_one_mind(current: str | None) -> None:
+    assert revision.shipped_revisions()[-1] == schema.required_revision()
+    assert revision.is_enough(current) == schema.is_enough(current)
+
+
+@pytest.mark.parametrize("module", ["read", "webhook"])
+async def test_a_reader_and_stripes_door_load_no_tool_they_never_use(module: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c",
+        f"import sys, ingress.{module}; print(*{UNUSED} & set(sys.modules))",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate()
+    assert (process.returncode, printed.strip()) == (0, b"")
 
 
 async def test_a_draining_process_is_not_ready_but_live(running: Running) -> None:
