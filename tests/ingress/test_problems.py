@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import pytest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
+from starlette.types import Message
 
 from domain import errors
 from domain.errors import Broken, Conflict, FieldError, Invalid, TooMany, Unavailable
@@ -42,6 +43,14 @@ async def stall(_request: Request) -> Response:
     raise AssertionError("nobody waits for this")
 
 
+async def break_off(_request: Request) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise Broken("the other half is missing")
+
+    return StreamingResponse(pieces())
+
+
 FAILURES: dict[str, Exception] = {
     "invalid": Invalid("No.", errors=(FieldError("items[0].plan", "unknown"),)),
     "conflict": Conflict("Already.", code="customer_exists"),
@@ -53,6 +62,7 @@ FAILURES: dict[str, Exception] = {
 ROUTES = [
     Route("/orders", take_order, methods=["POST"]),
     Route("/stall", stall),
+    Route("/break-off", break_off),
     *(Route(f"/{name}", failing(error)) for name, error in FAILURES.items()),
 ]
 
@@ -154,6 +164,32 @@ async def test_our_failure_is_told_to_the_log_alone(
 
 async def test_a_request_that_takes_too_long_ends_as_503(client: httpx2.AsyncClient) -> None:
     assert refusal(await client.get("/stall")) == (503, "deadline_exceeded")
+
+
+async def test_half_an_answer_breaks_the_connection_instead_of_looking_whole(
+    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Broken, match="other half"):
+        await client.get("/break-off")
+    assert "request_failed" in "".join(capsys.readouterr())
+
+
+async def test_a_caller_that_leaves_is_answered_nothing_and_logged_as_gone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/orders", "query_string": b"", "headers": headers}
+    await Edge(Router(ROUTES, redirect_slashes=False))(scope, receive, send)
+    assert sent == []
+    assert '"status": 499' in "".join(capsys.readouterr())
 
 
 async def test_a_body_is_read(client: httpx2.AsyncClient) -> None:
