@@ -22,10 +22,11 @@ from deploy.local.state import Ready, State, read_struct
 from deploy.local.web import Connection, NoAnswer
 
 PREFERRED_PORT_BASE = 8000
-#: The lease of a killed worker has to run out before another may take its work up. 15 s by default; the demo
-#: does not want to keep you waiting, so here it is shorter (and the time one fetch may take with it, as the
-#: settings demand).
-LEASE_S, FETCH_TIMEOUT_S = 4, 3
+#: The lease of a killed worker has to run out before another may take its work up: 15 s by default, shorter
+#: here so that nobody has to wait. The other two go with it: one fetch must end within a lease, and the
+#: sweeper looks again.
+LEASE_S = 3
+SETTINGS = {"lease_s": LEASE_S, "fetch_timeout_s": 2.5, "ring_again_s": 2}
 RECOVERY_TIMEOUT_S = 20.0
 
 
@@ -97,7 +98,7 @@ def deployment(state: State, base: int, say: Callable[[str], None]) -> Iterator[
     ready_file = state.ready
     ready_file.unlink(missing_ok=True)
     words = ["up", "--reset", "--state", str(state.directory), "--port-base", str(base)]
-    words += ["--setting", f"lease_s={LEASE_S}", "--setting", f"fetch_timeout_s={FETCH_TIMEOUT_S}"]
+    words += ["--workers", "1", *(f"--setting={name}={value}" for name, value in SETTINGS.items())]
     up = Program(
         name="tollhouse local up",
         argv=[sys.executable, "-m", "deploy.local", *words],
@@ -114,7 +115,7 @@ def deployment(state: State, base: int, say: Callable[[str], None]) -> Iterator[
         ready = read_struct(ready_file, Ready)
         say(f"✓ started {len(ready.pids)} processes in {took_s:.1f} s: {', '.join(ready.pids)}")
         with Connection(ready.base_url) as app:
-            yield Story(ready_file, ready, app, RECOVERY_TIMEOUT_S, say)
+            yield Story(ready_file, ready, app, LEASE_S, RECOVERY_TIMEOUT_S, say)
     finally:
         stop(child)
 

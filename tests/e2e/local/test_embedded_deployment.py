@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -237,6 +238,8 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path):
     for number in range(1, 6):
         assert f"✓ {number}. " in said
     assert "✗" not in said
+    assert re.search(r"first delivery → readable by the app +\d+ ms", said)
+    assert re.search(r"killed with -9 in the middle → readable +\d+\.\d s", said)
     assert find_holder(tmp_path / "demo" / "lock") is None
 
 

@@ -35,6 +35,10 @@ def test_each_process_is_told_only_the_secrets_it_needs(process, secrets):
     assert environ["TOLLHOUSE_ENV"] == "local"
 
 
+def test_the_simulated_stripe_is_read_without_the_limit_of_the_real_one():
+    assert Environment(SERVERS, SECRETS, Ports(8000)).worker()["TOLLHOUSE_STRIPE_RATE"] == "0"
+
+
 def test_the_callers_own_settings_are_not_passed_on():
     assert without_ours({"TOLLHOUSE_SURPRISE": "1", "PATH": "/bin"}) == {"PATH": "/bin"}
 
