@@ -4,6 +4,10 @@ from msgspec import Struct
 
 from domain.store.session import Connection
 
+#: Share of the rate that may be taken at once: a purchase needs four reads, and pacing them evenly kept
+#: every buyer waiting for slots that nobody else wanted (docs/decisions/0002).
+BURST_SHARE = 0.25
+
 
 class DeploymentRow(Struct, frozen=True, kw_only=True):
     account_id: str
@@ -32,20 +36,24 @@ async def fix_deployment(connection: Connection, row: DeploymentRow) -> Deployme
 async def reserve_slot(connection: Connection, *, rate: float, max_wait_s: float) -> float | None:
     """Take the next slot of the read budget. Answers seconds to wait for it; None: none within `max_wait_s`.
 
-    `rate` is slots per second; for a minute after a 429 it counts half.
+    `rate` is the most calls in any second (one more at its edge): a quarter of it may be taken at once after
+    a pause, the rest is spaced evenly. For a minute after a 429 all of it counts half.
     """
     return await connection.fetchval(  # type: ignore[no-any-return]
         """
         UPDATE stripe_budget b
-        SET next_at = greatest(b.next_at, clock_timestamp()) + make_interval(secs => s.gap)
-        FROM (SELECT CASE WHEN slow_until > clock_timestamp() THEN 2.0 ELSE 1.0 END / $1 AS gap
-              FROM stripe_budget) s
+        SET next_at = greatest(b.next_at, clock_timestamp() - make_interval(secs => s.gap * s.burst))
+                      + make_interval(secs => s.gap)
+        FROM (SELECT 1 / ($1 * half * (1 - $3::float8)) AS gap, floor($1 * half * $3::float8) AS burst
+              FROM (SELECT CASE WHEN slow_until > clock_timestamp() THEN 0.5 ELSE 1.0 END::float8 AS half
+                    FROM stripe_budget) h) s
         WHERE b.next_at < clock_timestamp() + make_interval(secs => $2)
         RETURNING greatest(0, extract(epoch FROM
             b.next_at - make_interval(secs => s.gap) - clock_timestamp()))::float8
         """,
         rate,
         max_wait_s,
+        BURST_SHARE,
     )
 
 
