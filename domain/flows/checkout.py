@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid, Unknown
-from domain.flows.ensure_customer import ensure_customer
+from domain.flows.ensure_customer import OurCustomer, ensure_customer
 from domain.flows.read_catalog import find_head
 from domain.rules.catalog import Catalog, CheckoutOptions
 from domain.rules.order import Item, Order, judge_order
@@ -92,7 +92,7 @@ async def open_checkout(context: Context, project: str, app: str, wish: Wish) ->
         await checkouts.insert_checkout(connection, checkout)
     if wish.customer is not None:
         await _describe_customer(context, customer.customer_id, wish.customer, checkout.ref)
-    opened = await _create_session(context, wish, judged, checkout, customer.customer_id)
+    opened = await _create_session(context, wish, judged, checkout, customer)
     async with context.database.transaction() as connection:
         await checkouts.write_session(
             connection,
@@ -126,7 +126,7 @@ async def _judge(context: Context, project: str, app: str, wish: Wish) -> _Judge
 
 
 async def _create_session(
-    context: Context, wish: Wish, judged: _Judged, checkout: NewCheckout, customer_id: str
+    context: Context, wish: Wish, judged: _Judged, checkout: NewCheckout, customer: OurCustomer
 ) -> OpenedCheckout:
     names = {
         "tollhouse_v": "1",
@@ -134,11 +134,12 @@ async def _create_session(
         "tollhouse_project": checkout.project,
         "tollhouse_app": checkout.app,
         "tollhouse_user": wish.user_id,
-        "tollhouse_ref": str(checkout.ref),
+        # The customer's, not the checkout's: an event of this session then links a customer of ours too.
+        "tollhouse_ref": str(customer.ref),
     }
     params = {
         **_session_params(wish, judged, {**wish.metadata, **names}),
-        "customer": customer_id,
+        "customer": customer.customer_id,
         "client_reference_id": str(checkout.ref),
         "line_items": judged.lines,
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -23,6 +24,8 @@ class OurCustomer(Struct, frozen=True):
     user_key: int
     #: cus_….
     customer_id: str
+    #: Of our row, and `metadata.tollhouse_ref` in Stripe.
+    ref: UUID
 
 
 async def ensure_customer(context: Context, project: str, user_id: str) -> OurCustomer:
@@ -34,9 +37,9 @@ async def ensure_customer(context: Context, project: str, user_id: str) -> OurCu
     for attempt in range(1, ATTEMPTS + 1):
         row = await _ensure_row(context, project, user_id)
         if row.stripe_customer_id is not None:
-            return OurCustomer(row.user_key, row.stripe_customer_id)
+            return OurCustomer(row.user_key, row.stripe_customer_id, row.ref)
         try:
-            return OurCustomer(row.user_key, await _create_and_link(context, row, user_id))
+            return OurCustomer(row.user_key, await _create_and_link(context, row, user_id), row.ref)
         except Unavailable:
             if attempt == ATTEMPTS:
                 raise
