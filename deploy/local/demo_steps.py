@@ -27,8 +27,8 @@ SUCCESS_URL, CANCEL_URL = "http://localhost:3000/ok", "http://localhost:3000/can
 
 #: A customer looks at the page before paying; meanwhile the micro-app's own calls have come to rest.
 READING_S = 1.0
-#: The printed time is at most this much too long. Asking more often would take the processor away from what is
-#: measured, because everything shares this machine.
+#: The printed time is at most this much too long. Asking more often would take the processor away from what
+#: is measured, because everything shares this machine.
 POLL_S = 0.01
 #: Event → readable takes milliseconds; only a failure takes this long.
 READABLE_TIMEOUT_S = 10.0

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import signal
 import stat
 import subprocess
@@ -13,9 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy.local.demo import choose_port_base
-from deploy.local.environment import without_ours
+from deploy.local.environment import Ports, without_ours
 from deploy.local.lock import find_holder
+from deploy.local.ports import is_free
 from deploy.local.postgres import running_postgres
 from deploy.local.state import Ready
 from deploy.local.valkey import running_valkey
@@ -24,6 +25,14 @@ from tests.e2e.local.processes_seen import children_of, descendants_of, is_alive
 
 PROCESSES = ["postgres", "valkey", "stripe", "webhook", "read", "api", "worker", "scheduler"]
 START_TIMEOUT_S = 60.0
+
+
+def free_port_base():
+    """Four free neighbours somewhere: test runs beside this one must not want the same."""
+    while True:
+        base = 20_000 + 4 * secrets.randbelow(3_000)
+        if all(is_free(port) for port in Ports(base).by_name.values()):
+            return base
 
 
 def local(*words, servers=None):
@@ -48,7 +57,7 @@ def running_up(state, *words, servers=None):
     """`up` in the foreground, ready; yields the process and what its ready file says."""
     ready_file = state.parent / f"{state.name}-ready.json"
     ready_file.unlink(missing_ok=True)
-    base = choose_port_base()
+    base = free_port_base()
     chosen = ["up", "--state", state, "--port-base", base, "--ready-file", ready_file, "--workers", 1]
     with local(*chosen, *words, servers=servers) as process:
         try:
@@ -206,7 +215,7 @@ def test_servers_named_in_the_environment_are_used_instead_of_embedded_ones(tmp_
 
 def test_in_the_background_it_returns_when_ready_and_down_stops_it(tmp_path):
     state = tmp_path / "state"
-    code, said = run_local("up", "--detach", "--state", state, "--port-base", choose_port_base())
+    code, said = run_local("up", "--detach", "--state", state, "--port-base", free_port_base())
     assert code == 0, said
     assert "✓ worker" in said
     holder = find_holder(state / "lock")
@@ -223,7 +232,7 @@ def test_in_the_background_it_returns_when_ready_and_down_stops_it(tmp_path):
 
 def test_a_start_in_the_background_that_fails_shows_the_reason_and_the_log(tmp_path):
     code, said = run_local(
-        "up", "--detach", "--state", tmp_path, "--port-base", choose_port_base(), "--setting", "leese_s=4"
+        "up", "--detach", "--state", tmp_path, "--port-base", free_port_base(), "--setting", "leese_s=4"
     )
     assert code == 1
     assert "TOLLHOUSE_LEESE_S" in said
