@@ -97,7 +97,7 @@ async def test_a_checkout_is_opened_paid_for_and_names_everybody(
         "tollhouse_project": "acme",
         "tollhouse_app": "editor",
         "tollhouse_user": "u_17",
-        "tollhouse_ref": opened["ref"],
+        "tollhouse_ref": str(await customer_ref(running)),
     }
     lines = await read(running, f"/v1/checkout/sessions/{opened['id']}/line_items")
     assert [(line["price"]["id"], line["quantity"]) for line in lines["data"]] == [
@@ -114,6 +114,11 @@ async def test_a_checkout_is_opened_paid_for_and_names_everybody(
     subscription = await read(running, f"/v1/subscriptions/{paid['subscription']}")
     assert subscription["status"] == "active"
     assert subscription["metadata"] == session["metadata"]
+
+
+async def customer_ref(running: Running) -> object:
+    [row] = await rows(running, "stripe_customers")
+    return row["ref"]
 
 
 async def price_id(running: Running) -> str:
@@ -163,7 +168,10 @@ async def test_a_one_time_plan_is_a_payment_and_its_payment_carries_our_names(
     await stripe.pay(opened["id"])
     session = await read(running, f"/v1/checkout/sessions/{opened['id']}")
     intent = await read(running, f"/v1/payment_intents/{session['payment_intent']}")
-    assert (session["mode"], intent["metadata"]["tollhouse_ref"]) == ("payment", opened["ref"])
+    assert (session["mode"], intent["metadata"]["tollhouse_ref"]) == (
+        "payment",
+        str(await customer_ref(running)),
+    )
 
 
 async def test_a_trial_is_given_when_asked_for_and_at_most_the_catalogs(
