@@ -6,9 +6,12 @@ import pytest
 import structlog
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True)
 def json_log() -> Iterator[None]:
-    """Without it structlog draws tracebacks with every local variable, which takes a second each."""
+    """Without it structlog draws tracebacks with every local variable, which takes a second each.
+
+    Per test, because a test of another folder may configure logs in the same process in between.
+    """
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
