@@ -68,6 +68,7 @@ def lifespan_of(process: Process) -> Callable[[Any], AbstractAsyncContextManager
         # Our own line says more, and leaves the probes out.
         logging.getLogger("uvicorn.access").disabled = True
         async with open_running(process, settings) as running:
+            await running.context.database.warm()
             # Everything made so far lives as long as the process: the collector need not look at it again,
             # which took the slowest percent of reads from 20 to 4 ms.
             gc.collect()

@@ -50,6 +50,7 @@ class Runtime(Middleware):
     async def _open(self) -> None:
         configure_logging(self._settings, "worker")
         context = await self._stack.enter_async_context(open_context("worker", self._settings))
+        await context.database.warm()
         self.bell.start()
         self._stack.push_async_callback(self.bell.stop)
         self._syncer = Syncer(context)

@@ -1,0 +1,84 @@
+"""The one place that opens connections: lazily, warm where asked, and Unavailable where Postgres is away."""
+
+import asyncio
+
+import pytest
+
+from domain.context import Context
+from domain.errors import Broken, Unavailable
+from domain.settings import Settings
+from domain.store.session import WARM, Database
+from tests.proxy import Proxy
+
+
+async def test_warming_opens_connections_that_the_first_requests_then_find(context: Context) -> None:
+    await context.database.warm()
+    async with context.database.connection() as connection:
+        count = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        )
+    assert count == WARM
+
+
+async def test_warming_where_postgres_is_away_changes_nothing() -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/x", name="test")
+    await database.warm()
+    with pytest.raises(Unavailable):
+        async with database.connection():
+            pass
+    await database.close()
+
+
+async def test_a_transaction_that_raises_leaves_nothing(context: Context) -> None:
+    with pytest.raises(LookupError):
+        async with context.database.transaction() as connection:
+            await connection.execute("UPDATE stripe_budget SET slow_until = clock_timestamp()")
+            raise LookupError
+    async with context.database.connection() as connection:
+        assert await connection.fetchval("SELECT slow_until = '-infinity' FROM stripe_budget")
+
+
+async def test_a_statement_postgres_refuses_is_our_bug(context: Context) -> None:
+    with pytest.raises(Broken, match="Postgres refused"):
+        async with context.database.connection() as connection:
+            await connection.execute("INSERT INTO deployment (account_id, mode, env) VALUES ('a', 'b', 'c')")
+
+
+async def test_a_connection_cut_in_the_middle_is_unavailable_and_the_next_one_works(
+    settings: Settings,
+) -> None:
+    proxy = Proxy(settings.database_url.reveal())
+    await proxy.start()
+    database = Database(proxy.url, name="test")
+    with pytest.raises(Unavailable):
+        async with database.connection() as connection:
+            await proxy.cut()
+            await connection.fetchval("SELECT 1")
+    await proxy.restore()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
+    await proxy.stop()
+
+
+async def test_a_database_without_a_schema_names_the_command(postgres_url: str) -> None:
+    database = Database(postgres_url.rpartition("/")[0] + "/postgres", name="test")
+    with pytest.raises(Unavailable, match="tollhouse migrate"):
+        async with database.connection() as connection:
+            await connection.fetchval("SELECT 1 FROM webhook_events")
+    await database.close()
+
+
+async def test_a_pool_that_hangs_ends_in_time(settings: Settings) -> None:
+    proxy = Proxy(settings.database_url.reveal())
+    await proxy.start()
+    database = Database(proxy.url, name="test", timeout_s=0.3)
+    async with database.connection() as connection:
+        await connection.fetchval("SELECT 1")
+    proxy.stall()
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(5), database.connection() as connection:
+            await connection.fetchval("SELECT 1")
+    await proxy.restore()
+    await database.close()
+    await proxy.stop()
