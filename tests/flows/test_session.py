@@ -30,10 +30,14 @@ async def test_warming_where_postgres_is_away_changes_nothing() -> None:
 
 
 async def test_a_transaction_that_raises_leaves_nothing(context: Context) -> None:
-    with pytest.raises(LookupError):
+
+    async def write_and_raise() -> None:
         async with context.database.transaction() as connection:
             await connection.execute("UPDATE stripe_budget SET slow_until = clock_timestamp()")
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await write_and_raise()
     async with context.database.connection() as connection:
         assert await connection.fetchval("SELECT slow_until = '-infinity' FROM stripe_budget")
 
@@ -50,10 +54,14 @@ async def test_a_connection_cut_in_the_middle_is_unavailable_and_the_next_one_wo
     proxy = Proxy(settings.database_url.reveal())
     await proxy.start()
     database = Database(proxy.url, name="test")
-    with pytest.raises(Unavailable):
+
+    async def ask_while_it_is_cut() -> None:
         async with database.connection() as connection:
             await proxy.cut()
             await connection.fetchval("SELECT 1")
+
+    with pytest.raises(Unavailable):
+        await ask_while_it_is_cut()
     await proxy.restore()
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT 1") == 1
