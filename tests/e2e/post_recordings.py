@@ -88,9 +88,8 @@ async def run(folder: Path, ready: dict[str, Any]) -> int:
         print(f"  {count:4}  {state:10} {reason or ''}")
     wrong = [f"{state}: {count}" for (state, _), count in ends.items() if state not in KNOWN_ENDS]
     if wrong or ends.total() != len(bodies):
-        print(
-            f"expected {len(bodies)} rows, each {' or '.join(sorted(KNOWN_ENDS))}; got {ends.total()}, {wrong}"
-        )
+        known = " or ".join(sorted(KNOWN_ENDS))
+        print(f"expected {len(bodies)} rows, each {known}; got {ends.total()}, {wrong}")
         return 1
     if again != ends or second != {"200 duplicate=True": len(bodies)}:
         print(f"the second round changed something: {dict(again)}")
