@@ -44,8 +44,10 @@ async def lifespan(app: Any) -> AsyncIterator[State]:
         running = opened["running"]
         bell = Bell.of(running.context.settings)
         bell.start()
+        receiver = Receiver(running.context)
+        await receiver.warm()
         try:
-            yield {"running": running, "receiver": Receiver(running.context), "bell": bell}
+            yield {"running": running, "receiver": receiver, "bell": bell}
         finally:
             await bell.stop()
 

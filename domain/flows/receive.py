@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Unavailable
+from domain.flows.group_commit import GroupCommit
 from domain.model import NewEvent
 from domain.rules.events import BodyRefused, Deployment, Envelope, classify, read_envelope
 from domain.rules.signature import SignatureRefused, verify_signature
 from domain.store import deployment as deployments
 from domain.store import inbox
-from domain.store.session import Connection
 from domain.telemetry import get_logger
 
 log = get_logger()
@@ -38,6 +38,15 @@ class Receiver:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._deployment: Deployment | None = None
+        self._group = GroupCommit(context.database)
+
+    async def warm(self) -> None:
+        """Prepare for the first delivery; where Postgres is away, the first one prepares."""
+        try:
+            await self._find_deployment()
+            await self._group.warm()
+        except Unavailable as error:
+            log.warning("receiver_not_warm", error=error.detail)
 
     async def receive(self, body: bytes, signature: bytes | None, request_id: str) -> Received:
         """Verify, store, mark; returns once the event is durable.
@@ -70,25 +79,26 @@ class Receiver:
             raise Unavailable("Postgres answered too slowly to store the event") from error
 
     async def _store(self, envelope: Envelope, body: bytes, request_id: str) -> Received:
-        compressed = zlib.compress(body, ZLIB_LEVEL)
-        async with self._context.database.connection() as connection:
-            event = msgspec.structs.replace(
-                classify(envelope, await self._find_deployment(connection)),
-                request_id=request_id,
-                payload=compressed,
-            )
-            marked = await inbox.mark(connection, [event], [sha256(body).digest()])
-            is_duplicate = not marked.event_ids
-            owed = marked.target_ids
-            if is_duplicate:
-                known = await inbox.find_owed_target(connection, event.event_id)
-                owed = () if known is None else (known,)
-        _log_received(event, is_duplicate=is_duplicate)
-        return Received(event_id=event.event_id, is_duplicate=is_duplicate, owed=owed)
+        event = msgspec.structs.replace(
+            classify(envelope, await self._find_deployment()),
+            request_id=request_id,
+            payload=zlib.compress(body, ZLIB_LEVEL),
+        )
+        stored = await self._group.mark(event, sha256(body).digest())
+        _log_received(event, is_duplicate=not stored.is_new)
+        owed = stored.target_id if stored.is_new else await self._find_owed(event.event_id)
+        return Received(
+            event_id=event.event_id, is_duplicate=not stored.is_new, owed=() if owed is None else (owed,)
+        )
 
-    async def _find_deployment(self, connection: Connection) -> Deployment | None:
+    async def _find_owed(self, event_id: str) -> int | None:
+        async with self._context.database.connection() as connection:
+            return await inbox.find_owed_target(connection, event_id)
+
+    async def _find_deployment(self) -> Deployment | None:
         if self._deployment is None:
-            row = await deployments.find_deployment(connection)
+            async with self._context.database.connection() as connection:
+                row = await deployments.find_deployment(connection)
             if row is not None:
                 self._deployment = Deployment(row.account_id, row.mode, row.env)
         return self._deployment

@@ -16,9 +16,13 @@ LAST_FAILURES = 7
 
 class Marked(Struct, frozen=True):
     #: Ids of the events that were new.
-    event_ids: tuple[str, ...]
-    #: Ids of their targets: what may be rung once the transaction is committed.
-    target_ids: tuple[int, ...]
+    event_ids: frozenset[str]
+    #: Their targets with the ids that may be rung once the transaction is committed.
+    targets: dict[TargetRef, int]
+
+    @property
+    def target_ids(self) -> tuple[int, ...]:
+        return tuple(self.targets.values())
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
@@ -77,9 +81,12 @@ async def mark(
             WHERE target_ref IS NOT NULL
             GROUP BY 1, 2 ORDER BY (target_kind = 'customer'), 1, 2
             {_ON_DIRTY_TARGET}
-            RETURNING t.id
+            RETURNING t.id, t.kind, t.stripe_id
         )
-        SELECT (SELECT array_agg(event_id) FROM e) AS event_ids, (SELECT array_agg(id) FROM t) AS target_ids
+        SELECT (SELECT array_agg(event_id) FROM e) AS event_ids,
+               (SELECT array_agg(id ORDER BY id) FROM t) AS ids,
+               (SELECT array_agg(kind ORDER BY id) FROM t) AS kinds,
+               (SELECT array_agg(stripe_id ORDER BY id) FROM t) AS stripe_ids
         """,
         [event.event_id for event in events],
         [event.source for event in events],
@@ -96,7 +103,11 @@ async def mark(
         [event.payload for event in events],
         hashes,
     )
-    return Marked(tuple(row["event_ids"] or ()), tuple(row["target_ids"] or ()))
+    raised = zip(row["kinds"] or (), row["stripe_ids"] or (), row["ids"] or (), strict=True)
+    return Marked(
+        frozenset(row["event_ids"] or ()),
+        {TargetRef(kind, ref): target_id for kind, ref, target_id in raised},
+    )
 
 
 async def find_owed_target(connection: Connection, event_id: str) -> int | None:
