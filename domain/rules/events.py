@@ -53,7 +53,7 @@ class EnvelopeObject(Struct, frozen=True):
 
 
 class EnvelopeData(Struct, frozen=True):
-    object: EnvelopeObject = EnvelopeObject()
+    object: EnvelopeObject | None = None
 
 
 class RelatedObject(Struct, frozen=True):
@@ -62,16 +62,18 @@ class RelatedObject(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True):
-    """An event of any API version: a snapshot (`object: event`) or a thin one (`v2.core.event`)."""
+    """An event of any API version: a snapshot (`object: event`) or a thin one (`v2.core.event`).
+
+    Only what names it must be there: an old or odd event is stored all the same.
+    """
 
     id: str
     type: str
-    object: str = "event"
     created: Any = None
-    livemode: bool = False
+    livemode: bool | None = None
     account: Any = None
     context: Any = None
-    api_version: str | None = None
+    api_version: Any = None
     data: EnvelopeData | None = None
     related_object: RelatedObject | None = None
 
@@ -141,7 +143,7 @@ def classify(envelope: Envelope, deployment: Deployment | None) -> NewEvent:
 
 def foreign_reason(envelope: Envelope, deployment: Deployment) -> str | None:
     """Why this event is not of our account and mode; None: it is. An absent account means ours."""
-    if envelope.livemode != (deployment.mode == "live"):
+    if bool(envelope.livemode) != (deployment.mode == "live"):
         return "other_mode"
     account = _account(envelope.account) or _account(envelope.context)
     if account is not None and account != deployment.account_id:
@@ -184,7 +186,7 @@ def customer_of(payload_object: EnvelopeObject) -> str | None:
 
 def _object_id(envelope: Envelope) -> str | None:
     if envelope.data is not None:
-        return _identifier(envelope.data.object.id)
+        return _identifier(envelope.data.object.id) if envelope.data.object is not None else None
     if envelope.related_object is not None:
         return _identifier(envelope.related_object.id)
     return None
@@ -193,7 +195,8 @@ def _object_id(envelope: Envelope) -> str | None:
 def _target(envelope: Envelope, object_kind: str, object_id: str) -> TargetRef:
     if object_kind == "customer":
         return TargetRef("customer", object_id)
-    customer = customer_of(envelope.data.object) if envelope.data is not None else None
+    shown = envelope.data.object if envelope.data is not None else None
+    customer = customer_of(shown) if shown is not None else None
     return TargetRef("customer", customer) if customer else TargetRef(object_kind, object_id)
 
 
