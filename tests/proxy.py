@@ -57,6 +57,11 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection(*self._upstream)
+            if self._server is None:
+                # Cut while the far side was being reached: nobody would ever end this connection.
+                writer.transport.abort()
+                far_writer.transport.abort()
+                return
             for source, target in ((reader, far_writer), (far_reader, writer)):
                 pipe = asyncio.create_task(self._pipe(source, target))
                 self._pipes.add(pipe)
