@@ -1,5 +1,6 @@
 """What a worker process stands on: one Context, one Syncer, opened on its event loop and closed after it."""
 
+import asyncio
 import ctypes
 import multiprocessing
 import os
@@ -12,10 +13,11 @@ from dramatiq import Broker, Worker
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.middleware import Middleware
 
-from domain.context import open_context
+from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.sync import Syncer
+from domain.flows.wait_for_schema import wait_for_schema
 from domain.settings import Settings
 from domain.telemetry import configure_logging, get_logger
 from workers.bell import Bell
@@ -50,15 +52,22 @@ class Runtime(Middleware):
     async def _open(self) -> None:
         configure_logging(self._settings, "worker")
         context = await self._stack.enter_async_context(open_context("worker", self._settings))
-        await context.database.warm()
         self.bell.start()
         self._stack.push_async_callback(self.bell.stop)
         self._syncer = Syncer(context)
+        # Not awaited: a worker that waits for its schema must still end when it is told to.
+        getting_ready = asyncio.create_task(self._get_ready(context, self._syncer))
+        self._stack.push_async_callback(_end, getting_ready)
+
+    async def _get_ready(self, context: Context, syncer: Syncer) -> None:
+        await wait_for_schema(context)
+        await context.database.warm()
         try:
-            await self._syncer.ensure_deployment()
+            await syncer.ensure_deployment()
         except WrongDeployment:
             # Refuses to start: the master process ends all workers when one ends like this.
             os.kill(os.getpid(), signal.SIGTERM)
+            return
         except Unavailable as error:
             # The start order is free: the first sync asks again.
             log.warning("deployment_unconfirmed", error=error.detail)
@@ -74,6 +83,11 @@ def die_with_parent() -> None:
     # It may have ended before the call above.
     if os.getppid() != parent.pid:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _run(coroutine: Coroutine[None, None, None]) -> None:

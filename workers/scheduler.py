@@ -17,6 +17,7 @@ from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.recompute import recompute_due
 from domain.flows.sweep import fire_timers, sweep_targets
 from domain.flows.sync import Syncer, sync_all
+from domain.flows.wait_for_schema import wait_for_schema
 from domain.settings import Settings, load_settings
 from domain.telemetry import configure_logging, get_logger
 from workers.bell import Bell
@@ -93,6 +94,8 @@ async def run(settings: Settings) -> None:
         syncer = Syncer(context)
         bell = Bell.of(settings)
         try:
+            if not await _is_migrated(context, stopping):
+                return
             await _confirm_deployment(syncer)
             scheduler = Scheduler(context, bell, syncer)
             log.info("scheduler_ready", pid=os.getpid(), jobs=[job.name for job in JOBS])
@@ -100,6 +103,18 @@ async def run(settings: Settings) -> None:
             await asyncio.gather(*(_repeat(scheduler, job, job.every * interval_s, stopping) for job in JOBS))
         finally:
             await bell.stop()
+
+
+async def _is_migrated(context: Context, stopping: asyncio.Event) -> bool:
+    """Wait for the schema; False: told to stop before it was there."""
+    waiting = asyncio.create_task(wait_for_schema(context))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    is_migrated = waiting.done()
+    for task in (waiting, stopped):
+        task.cancel()
+    await asyncio.gather(waiting, stopped, return_exceptions=True)
+    return is_migrated
 
 
 async def _confirm_deployment(syncer: Syncer) -> None:

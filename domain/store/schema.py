@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from domain.errors import Unavailable
-from domain.store.session import AWAY, Connection, Database
+from domain.store.revision import find_revision, is_enough
+from domain.store.session import AWAY, Database
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -25,25 +26,6 @@ def required_revision() -> str:
     if head is None:
         raise RuntimeError(f"{MIGRATIONS} ships no migration")
     return head
-
-
-def is_enough(current: str | None) -> bool:
-    """Whether a database at `current` can serve this build: at its revision, or ahead of it.
-
-    A revision we do not ship was made by a newer release; migrations only expand while the previous
-    release runs, so ahead is fine. None is a database without a schema.
-    """
-    if current is None:
-        return False
-    shipped = {script.revision for script in _scripts().walk_revisions()}
-    return current == required_revision() or current not in shipped
-
-
-async def find_revision(connection: Connection) -> str | None:
-    """The database's revision; None where no migration ever ran."""
-    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-        return None
-    return await connection.fetchval("SELECT version_num FROM alembic_version")  # type: ignore[no-any-return]
 
 
 async def upgrade(url: str) -> tuple[str | None, str]:
