@@ -43,7 +43,9 @@ class Runtime(Middleware):
             raise TollhouseError("a message arrived before the worker had opened its parts")
         return self._syncer
 
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - dramatiq's signature
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - dramatiq's signature
+        # Before, because messages are worked off from the boot on: of a backlog hundreds would fail at once, and
+        # their tracebacks fill the pipe to the master, which reads it only once we have booted (30 s).
         _run(self._open())
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002

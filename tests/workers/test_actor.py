@@ -24,11 +24,16 @@ async def path(settings: Settings) -> AsyncIterator[EventPath]:
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[StubBroker]:
-    """A worker with our actor and its own event loop; ended as dramatiq ends it."""
+def working(settings: Settings, *waiting: int) -> Iterator[StubBroker]:
+    """A worker with our actor and its own event loop; ended as dramatiq ends it.
+
+    `waiting`: targets for which bells are in the queue before it starts.
+    """
     runtime = Runtime(settings)
     broker = StubBroker(middleware=[TimeLimit(), ShutdownNotifications(), AsyncIO(), runtime])
     declare_sync(broker, runtime)
+    for target_id in waiting:
+        broker.enqueue(make_message(target_id))
     worker = Worker(broker, worker_timeout=10, worker_threads=4)
     worker.start()
     try:
@@ -63,6 +68,15 @@ async def test_a_bell_for_nothing_changes_nothing(path: EventPath) -> None:
     await rung_and_done(broker, 999_999)
     await asyncio.to_thread(worker.__exit__, None, None, None)
     assert await path.targets() == []
+
+
+async def test_bells_that_waited_for_a_worker_find_it_open(path: EventPath) -> None:
+    backlog = range(900_000, 900_200)
+    worker = working(path.context.settings, *backlog)
+    broker = await asyncio.to_thread(worker.__enter__)
+    await asyncio.to_thread(broker.join, QUEUE, timeout=10_000)
+    await asyncio.to_thread(worker.__exit__, None, None, None)
+    assert [message.args for message in broker.dead_letters] == []
 
 
 def test_a_message_before_the_parts_are_open_is_a_named_error(settings: Settings) -> None:
