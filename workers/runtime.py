@@ -44,8 +44,8 @@ class Runtime(Middleware):
         return self._syncer
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - dramatiq's signature
-        # Before, because messages are worked off from the boot on: of a backlog hundreds would fail at once, and
-        # their tracebacks fill the pipe to the master, which reads it only once we have booted (30 s).
+        # Before, because messages are worked off from the boot on: of a backlog hundreds would fail at once,
+        # and their tracebacks fill the pipe to the master, which reads it only once we have booted (or 30 s).
         _run(self._open())
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
