@@ -5,7 +5,7 @@ gathers. One at a time, so that a process never waits for its own locks.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -22,8 +22,8 @@ MOST = 100
 class Stored(Struct, frozen=True):
     #: False: the inbox knew this event already.
     is_new: bool
-    #: What may be rung for a new event; None: it has no target.
-    target_id: int | None
+    #: The target that may be rung; None: it has none, or a known event's owes nothing any more.
+    owed: int | None
 
 
 class _Waiting(Struct, frozen=True, eq=False):
@@ -69,14 +69,16 @@ class GroupCommit:
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
-            marked = await self._mark(batch)
+            answers = await self._mark(batch)
         except Broken as error:
             await self._commit_singly(batch, error)
         except Exception as error:  # noqa: BLE001 - handed to everybody who waits: it is theirs to raise
             for waiting in batch:
                 _refuse(waiting, error)
         else:
-            _answer(batch, marked)
+            for waiting, stored in zip(batch, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(stored)
 
     async def _commit_singly(self, batch: Sequence[_Waiting], error: Broken) -> None:
         """One event Postgres refuses must not take the others of its batch with it."""
@@ -86,23 +88,26 @@ class GroupCommit:
         for waiting in batch:
             await self._commit([waiting])
 
-    async def _mark(self, batch: Sequence[_Waiting]) -> Marked:
+    async def _mark(self, batch: Sequence[_Waiting]) -> list[Stored]:
+        """The answers of a batch, in its order."""
+        events = [waiting.event for waiting in batch]
         async with self._database.connection() as connection:
-            return await inbox.mark(
-                connection, [waiting.event for waiting in batch], [waiting.sha256 for waiting in batch]
-            )
+            marked = await inbox.mark(connection, events, [waiting.sha256 for waiting in batch])
+            known = [event.event_id for event in events if event.event_id not in marked.event_ids]
+            owed = await inbox.find_owed_targets(connection, known) if known else {}
+        return list(_answers(events, marked, owed))
 
 
-def _answer(batch: Sequence[_Waiting], marked: Marked) -> None:
+def _answers(events: Sequence[NewEvent], marked: Marked, owed: Mapping[str, int]) -> Iterator[Stored]:
     answered: set[str] = set()
-    for waiting in batch:
-        event = waiting.event
+    for event in events:
         # The same event twice in one batch is one row: the first of the two is the new one.
         is_new = event.event_id in marked.event_ids and event.event_id not in answered
         answered.add(event.event_id)
-        target_id = marked.targets.get(event.target) if event.target is not None else None
-        if not waiting.answer.done():
-            waiting.answer.set_result(Stored(is_new, target_id if is_new else None))
+        if is_new or event.event_id in marked.event_ids:
+            yield Stored(is_new, marked.targets.get(event.target) if event.target is not None else None)
+        else:
+            yield Stored(is_new, owed.get(event.event_id))
 
 
 def _refuse(waiting: _Waiting, error: Exception) -> None:

@@ -16,7 +16,6 @@ from domain.model import NewEvent
 from domain.rules.events import BodyRefused, Deployment, Envelope, classify, read_envelope
 from domain.rules.signature import SignatureRefused, verify_signature
 from domain.store import deployment as deployments
-from domain.store import inbox
 from domain.telemetry import get_logger
 
 log = get_logger()
@@ -86,14 +85,11 @@ class Receiver:
         )
         stored = await self._group.mark(event, sha256(body).digest())
         _log_received(event, is_duplicate=not stored.is_new)
-        owed = stored.target_id if stored.is_new else await self._find_owed(event.event_id)
         return Received(
-            event_id=event.event_id, is_duplicate=not stored.is_new, owed=() if owed is None else (owed,)
+            event_id=event.event_id,
+            is_duplicate=not stored.is_new,
+            owed=() if stored.owed is None else (stored.owed,),
         )
-
-    async def _find_owed(self, event_id: str) -> int | None:
-        async with self._context.database.connection() as connection:
-            return await inbox.find_owed_target(connection, event_id)
 
     async def _find_deployment(self) -> Deployment | None:
         if self._deployment is None:

@@ -110,16 +110,17 @@ async def mark(
     )
 
 
-async def find_owed_target(connection: Connection, event_id: str) -> int | None:
-    """The target of a known event if it is still owed a sync: its bell may have been lost."""
-    return await connection.fetchval(  # type: ignore[no-any-return]
+async def find_owed_targets(connection: Connection, event_ids: Sequence[str]) -> dict[str, int]:
+    """Known events whose target is still owed a sync, with its id: their bells may have been lost."""
+    rows = await connection.fetch(
         """
-        SELECT t.id FROM webhook_events e
+        SELECT e.event_id, t.id FROM webhook_events e
         JOIN sync_targets t ON (t.kind, t.stripe_id) = (e.target_kind, e.target_ref)
-        WHERE e.event_id = $1 AND t.dirty_seq > t.synced_seq AND t.state = 'active'
+        WHERE e.event_id = ANY($1::text[]) AND t.dirty_seq > t.synced_seq AND t.state = 'active'
         """,
-        event_id,
+        list(event_ids),
     )
+    return {row["event_id"]: row["id"] for row in rows}
 
 
 async def list_pending(connection: Connection, target: TargetRef, limit: int) -> list[PendingEvent]:
