@@ -1,10 +1,12 @@
 """What the repository promises about itself: its tree, its locks, its settings, its processes, its links."""
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -180,6 +182,31 @@ def test_every_test_the_documents_name_exists() -> None:
     }
     assert named
     assert named - existing == set()
+
+
+def test_every_log_event_is_explained_to_operators() -> None:
+    explained = (ROOT / "docs/operations.md").read_text()
+    said = {
+        name
+        for room in ("domain", "ingress", "workers")
+        for path in (ROOT / room).rglob("*.py")
+        for name in _log_events(ast.parse(path.read_text()))
+    }
+    assert len(said) > 30
+    assert {name for name in said if f"`{name}`" not in explained} == set()
+
+
+def _log_events(tree: ast.AST) -> Iterator[str]:
+    """The names of log lines: `log.info("name", …)`, `log.log(level, "name" if … else "other", …)`."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if not isinstance(node.func.value, ast.Name) or node.func.value.id != "log":
+            continue
+        name = node.args[1] if node.func.attr == "log" else node.args[0]
+        for part in (name.body, name.orelse) if isinstance(name, ast.IfExp) else (name,):
+            assert isinstance(part, ast.Constant), f"line {node.lineno}: a log event's name is a constant"
+            yield str(part.value)
 
 
 def _project() -> dict[str, Any]:
