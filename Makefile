@@ -18,7 +18,8 @@ RUN := .venv/bin/python -m
 # Two workers suit two cores; each starts a Postgres and a Valkey of its own. PYTEST_ARGS="-k name -n 0" narrows.
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
-READY := .venv/complete
+# Named after the place, because an environment that was moved or copied must be made anew.
+READY := .venv/complete-$(shell pwd -P | cksum | cut -d ' ' -f 1)
 
 .PHONY: help demo up down test check lint typecheck build lock bench
 .PHONY: lint-python lint-deploy format

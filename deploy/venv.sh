@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python="${PYTHON:-python3}"
-complete=.venv/complete
+complete=".venv/complete-$(pwd -P | cksum | cut -d ' ' -f 1)"
 inputs=(requirements.lock requirements-uv.lock pyproject.toml deploy/venv.sh)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -69,7 +69,7 @@ if [ -f "$complete" ] && [ "$(cat "$complete")" = "$fingerprint" ] && is_usable;
 fi
 refuse_unfit_python
 say "make: preparing .venv (only when the locks have changed)"
-rm -f "$complete"
+rm -f .venv/complete*
 if ! is_usable; then
     "$python" -m venv --clear .venv
 fi
