@@ -101,6 +101,7 @@ class _Reading:
         try:
             await asyncio.gather(*(self._read(key) for key in keys))
         except BaseException:
+            # Whatever ended the reading, none of its calls may go on behind the back of the lease.
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -162,7 +163,8 @@ class _Reading:
         """Everything of a customer: what a link, a sync or an adoption asks for."""
         subscriptions, sessions = await asyncio.gather(
             self._list("/v1/subscriptions", customer=customer_id, status="all"),
-            self._list("/v1/checkout/sessions", customer=customer_id),
+            # Others hold no purchase, and a customer may have left hundreds of them open.
+            self._list("/v1/checkout/sessions", customer=customer_id, status="complete"),
         )
         await self._follow(
             ("customer_all", customer_id),
