@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from deploy.local.postgres import running_postgres
+from deploy.local.processes import die_with
 from deploy.local.valkey import running_valkey
 from domain.context import Context, open_context
 from domain.settings import Secret, Settings
@@ -18,6 +20,12 @@ from domain.store import schema
 
 PEPPER = "ab" * 32
 _numbers = itertools.count()
+
+
+def pytest_configure() -> None:
+    """A killed `make test` leaves nothing behind: its pytest ends with it, and the servers with pytest."""
+    if "MAKELEVEL" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        die_with(os.getppid(), signal.SIGTERM)()
 
 
 @pytest.fixture(scope="session")
