@@ -255,6 +255,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     claimed_seq: int
     claims: int
     failures: int
+    #: Failures of any kind in a row.
+    attempts: int
 
 
 # ── stored answers ──────────────────────────────────────────────────────────────────────────────────

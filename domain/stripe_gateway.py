@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import aiohttp
 import stripe
 from stripe import oauth_error
 
@@ -138,8 +139,9 @@ def _translated(path: str) -> Any:
         yield
     except stripe.StripeError as error:
         raise _translate(error, path) from error
-    except TimeoutError as error:
-        raise Unavailable(f"Stripe did not answer {path} in time") from error
+    except (TimeoutError, OSError, aiohttp.ClientError) as error:
+        # The SDK reads the body outside of its own net: an answer cut on its way comes out as it is.
+        raise Unavailable(f"Stripe's answer to {path} did not arrive: {type(error).__name__}") from error
 
 
 def _translate(error: stripe.StripeError, path: str) -> Unavailable | Broken:

@@ -82,7 +82,7 @@ async def _write(
     if not events:
         return await _settle(connection, work, None, "settled")
     if not work.verdict.is_customer:
-        customer_id = await _customer_of_object(connection, work)
+        customer_id = work.verdict.known_customer or _customer_read(work)
         if customer_id is not None:
             return await _forward(connection, work, customer_id)
         return await _write_unowned(context, connection, work, events)
@@ -91,12 +91,9 @@ async def _write(
     return await _write_ours(context, connection, work, events, work.verdict.owner)
 
 
-async def _customer_of_object(connection: Connection, work: Work) -> str | None:
-    """The customer of an object target: what the mirror knows first, then what Stripe said."""
+def _customer_read(work: Work) -> str | None:
+    """The customer of an object target, as Stripe says."""
     target = work.claim.target
-    mirrored = await mirror.find_mirrored_customer(connection, target.kind, target.stripe_id)
-    if mirrored is not None:
-        return mirrored
     if (subscription := work.fetched.subscriptions.get(target.stripe_id)) is not None:
         return subscription.customer_id
     session = work.fetched.sessions.get(target.stripe_id)
@@ -127,8 +124,8 @@ async def _write_foreign(
 ) -> Committed:
     """A customer on our Stripe account that is not ours: stored, counted, visible, never an error."""
     await _finish(connection, events, EventState.FOREIGN, "unlinked_customer")
-    if work.verdict.ref is not None:
-        rechecks = unconfirmed(events, work.claim.target.stripe_id, str(work.verdict.ref))
+    if work.verdict.refs:
+        rechecks = unconfirmed(events, work.claim.target.stripe_id, str(work.verdict.refs[0]))
         await set_rechecks(context, connection, work.claim.target, rechecks)
     return await _settle(connection, work, Owner.FOREIGN, "foreign")
 
@@ -158,7 +155,8 @@ async def _write_mirror(connection: Connection, work: Work, owner: CustomerOwner
     mine: dict[str, Any] = {"project": owner.project, "user_key": owner.user_key, "customer_id": customer_id}
     fetched = work.fetched
     customer = fetched.customers.get(customer_id)
-    if (customer is not None and customer.is_deleted) or ("customer", customer_id) in fetched.missing:
+    # A 404 buries nobody: Stripe answers a stub for what was deleted, and may not show yet what is new.
+    if customer is not None and customer.is_deleted:
         await customers.bury_customer(connection, customer_id)
     for found in fetched.subscriptions.values():
         if found.customer_id == customer_id:
@@ -229,8 +227,9 @@ async def _set_aside(context: Context, connection: Connection, event: PendingEve
 
 
 async def _is_mirrored(connection: Connection, event: PendingEvent) -> bool:
-    """A mirrored object that Stripe no longer shows keeps mirror and access; a customer is buried."""
+    """A mirrored object, or a linked customer, that Stripe does not show keeps what it has."""
     if event.object_kind in {"customer", "customer_all"}:
+        log.error("object_vanished", kind=event.object_kind, object_id=event.object_id)
         return True
     known = await mirror.find_mirrored_customer(connection, event.object_kind, event.object_id)
     if known is not None:

@@ -122,6 +122,9 @@ class _Reading:
             # Set aside by its own: the protocol counts tries per event, so that one bad object of a
             # customer does not hold back the others.
             self.fetched.broken[key] = error.detail
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            # An answer of a shape nobody foresaw is as broken as one that a rule refuses.
+            self.fetched.broken[key] = f"{kind} {stripe_id}: {type(error).__name__}: {error}"
 
     async def _get(self, path: str, **params: object) -> JsonObject:
         async with self._at_once:

@@ -62,8 +62,11 @@ class GroupCommit:
 
     async def _flush(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            await self._commit(batch)
+            # Whoever has given up meanwhile was answered 503: Stripe delivers again, and nothing piles up.
+            wanted = [waiting for waiting in self._waiting if not waiting.answer.done()]
+            batch, self._waiting = wanted[:MOST], wanted[MOST:]
+            if batch:
+                await self._commit(batch)
         # No await since the list was found empty: nobody can have come and found this task still there.
         self._flusher = None
 

@@ -76,7 +76,7 @@ def _readable(compressed: bytes) -> Any:
     payload = zlib.decompress(compressed)
     try:
         return msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return payload.decode("utf-8", "replace")
 
 

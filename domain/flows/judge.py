@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from domain.model import PendingEvent, TargetRef
 from domain.rules.events import BodyRefused, Deployment, foreign_reason, read_envelope
-from domain.store import customers
+from domain.store import customers, mirror
 from domain.store.customers import CustomerOwner
 from domain.store.session import Connection
 
@@ -23,12 +23,16 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     is_customer: bool
     owner: CustomerOwner | None = None
-    #: A reference of ours that Stripe must confirm before the customer is linked.
-    ref: UUID | None = None
+    #: References of ours, one of which Stripe must confirm before the customer is linked.
+    refs: tuple[UUID, ...] = ()
+    #: For an object: the customer the mirror knows it to belong to, so that nothing need be read here.
+    known_customer: str | None = None
 
     @property
     def needs_fetch(self) -> bool:
-        return not self.is_customer or self.owner is not None or self.ref is not None
+        if not self.is_customer:
+            return self.known_customer is None
+        return self.owner is not None or bool(self.refs)
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -45,14 +49,14 @@ class Wish(Struct, frozen=True, kw_only=True):
 async def judge(connection: Connection, target: TargetRef, events: Sequence[PendingEvent]) -> Verdict:
     """Whose this target is now; asked again under the target's lock before anything is committed."""
     if target.kind != "customer":
-        return Verdict(is_customer=False)
+        known = await mirror.find_mirrored_customer(connection, target.kind, target.stripe_id)
+        return Verdict(is_customer=False, known_customer=known)
     owner = await customers.find_owner(connection, target.stripe_id)
     if owner is not None:
         return Verdict(is_customer=True, owner=owner)
-    for ref in _refs(events):
-        if await customers.has_unlinked(connection, ref):
-            return Verdict(is_customer=True, ref=ref)
-    return Verdict(is_customer=True)
+    # All of them: a payload may name another row's, and only Stripe knows which is this customer's.
+    refs = [ref for ref in sorted(set(_refs(events))) if await customers.has_unlinked(connection, ref)]
+    return Verdict(is_customer=True, refs=tuple(refs))
 
 
 def of_other_deployment(events: Sequence[PendingEvent], deployment: Deployment) -> dict[str, str]:
@@ -96,7 +100,7 @@ def _ref_in(compressed: bytes) -> str | None:
     """`data.object.metadata.tollhouse_ref` of a payload of any version; None where it has none."""
     try:
         payload: Any = msgspec.json.decode(zlib.decompress(compressed))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The door read the envelope only: what it skipped may still hold a number no machine has.
         return None
     for name in ("data", "object", "metadata", "tollhouse_ref"):

@@ -16,6 +16,10 @@ from domain.store import timers
 from domain.store.session import Connection
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(Wish).decode
+
+#: Different things awaited of one object: more than its events can announce within three rechecks.
+MOST_AWAITED = 20
 
 
 class Recheck(Struct, frozen=True, kw_only=True):
@@ -29,6 +33,10 @@ def lagging(events: Sequence[PendingEvent], fetched: Fetched) -> list[Recheck]:
     by_object: dict[ObjectKey, list[PendingEvent]] = {}
     for event in events:
         by_object.setdefault((event.object_kind, event.object_id), []).append(event)
+    for key in list(by_object):
+        for part in fetched.closure.get(key, ()):
+            if part in fetched.missing:
+                by_object.setdefault(part, by_object[key])
     found = (_recheck(key, named, fetched) for key, named in sorted(by_object.items()))
     return [recheck for recheck in found if recheck is not None]
 
@@ -45,14 +53,26 @@ async def set_rechecks(
 ) -> None:
     """Upsert the timers, in COMMIT's transaction."""
     for recheck in rechecks:
+        waiting = await timers.lock_recheck(connection, recheck.object_kind, recheck.object_id)
+        wish = recheck.wish if waiting is None else _both(_decode(waiting), recheck.wish)
         await timers.set_recheck(
             connection,
             target=target,
             object_kind=recheck.object_kind,
             object_id=recheck.object_id,
-            payload=_encode(recheck.wish),
+            payload=_encode(wish),
             in_s=context.settings.recheck_s,
         )
+
+
+def _both(waiting: Wish, new: Wish) -> Wish:
+    """What either awaits, tried as often as the one tried less: neither read may be forgotten."""
+    awaited = {_encode(fields): fields for fields in (*waiting.awaited, *new.awaited)}
+    return Wish(
+        count=min(waiting.count, new.count),
+        awaited=tuple(awaited.values())[:MOST_AWAITED],
+        ref=new.ref or waiting.ref,
+    )
 
 
 def _recheck(key: ObjectKey, events: Sequence[PendingEvent], fetched: Fetched) -> Recheck | None:

@@ -108,8 +108,10 @@ async def _recompute_one(context: Context, user_key: int) -> bool:
         async with context.database.transaction() as connection:
             recomputed = await recompute_user(context, connection, user_key, cause="boundary")
             read_at = before_commit()
-    except Broken as error:
-        log.error("recompute_failed", user_key=user_key, error=error.detail)  # noqa: TRY400 - a named error
+    except Unavailable:
+        raise
+    except Exception as error:
+        log.critical("recompute_failed", user_key=user_key, error=type(error).__name__, exc_info=error)
         return False
     await publish(context, [recomputed], read_at)
     log.info("recomputed", user_key=user_key, cause="boundary", changed=recomputed.changed)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -106,8 +107,10 @@ class Syncer:
         context = self._context
         deployment = await self._deployment.ensure()
         async with context.database.connection() as connection:
-            found = await inbox.list_pending(connection, claim.target, BATCH + 1)
-            events, has_more = tuple(found[:BATCH]), len(found) > BATCH
+            # After a failure fewer: a batch that the read budget cannot serve in time never will be.
+            most = max(1, BATCH >> min(claim.attempts, 7))
+            found = await inbox.list_pending(connection, claim.target, most + 1)
+            events, has_more = tuple(found[:most]), len(found) > most
             verdict = await judge(connection, claim.target, events)
         elsewhere = of_other_deployment(events, deployment)
         mine = [event for event in events if event.event_id not in elsewhere]
@@ -115,10 +118,10 @@ class Syncer:
             fetched = Fetched()
             if mine and verdict.needs_fetch:
                 fetched = await fetch(context, _objects(verdict, claim, mine), max_wait_s=BUDGET_WAIT_S)
-            _refuse_broken_object_target(claim, fetched)
-            if verdict.ref is not None and await self._link(claim, verdict, fetched):
+            _refuse_broken_before_owner(claim, verdict, fetched)
+            if verdict.refs and await self._link(claim, verdict, fetched):
                 raise VerdictChanged
-            await self._mark_strays(claim, fetched)
+            strays = await self._mark_strays(claim, fetched)
             committed = await commit(
                 context,
                 Work(
@@ -133,22 +136,26 @@ class Syncer:
             if committed.recomputed is not None:
                 await publish(context, [committed.recomputed], committed.read_at)
                 _log_readable(committed)
-        return committed
+        return msgspec.structs.replace(committed, forwarded=(*committed.forwarded, *strays))
 
     async def _link(self, claim: Claim, verdict: Verdict, fetched: Fetched) -> bool:
         """LINK, in a transaction of its own, if Stripe confirms the reference. Answers whether it did."""
         customer = fetched.customers.get(claim.target.stripe_id)
-        if verdict.ref is None or customer is None or customer.ref != str(verdict.ref):
+        ref = next((ref for ref in verdict.refs if customer is not None and customer.ref == str(ref)), None)
+        if ref is None:
             return False
         async with self._context.database.transaction() as connection:
-            await link_customer(connection, claim.target.stripe_id, verdict.ref, read_all=True)
-        log.info("customer_linked", customer=claim.target.stripe_id, ref=str(verdict.ref))
+            await link_customer(connection, claim.target.stripe_id, ref, read_all=True)
+        log.info("customer_linked", customer=claim.target.stripe_id, ref=str(ref))
         return True
 
-    async def _mark_strays(self, claim: Claim, fetched: Fetched) -> None:
-        """Objects that belong to another customer than this one: its run writes them, not ours."""
+    async def _mark_strays(self, claim: Claim, fetched: Fetched) -> tuple[int, ...]:
+        """Objects that belong to another customer than this one: its run writes them, not ours.
+
+        Answers the targets that may be rung.
+        """
         if claim.target.kind != "customer":
-            return
+            return ()
         strays = [
             *(("subscription", key, found.customer_id) for key, found in fetched.subscriptions.items()),
             *(("checkout.session", key, found.customer_id) for key, found in fetched.sessions.items()),
@@ -158,9 +165,11 @@ class Syncer:
             for kind, stripe_id, customer_id in strays
             if customer_id is not None and customer_id != claim.target.stripe_id
         ]
-        if events:
-            async with self._context.database.connection() as connection:
-                await inbox.mark(connection, sorted(events, key=lambda event: event.event_id))
+        if not events:
+            return ()
+        async with self._context.database.connection() as connection:
+            marked = await inbox.mark(connection, sorted(events, key=lambda event: event.event_id))
+        return marked.target_ids
 
     async def _fail(self, claim: Claim, error: Exception) -> Committed:
         """FAIL: the class of the error decides between back-off for ever and, eight in a row, death."""
@@ -195,14 +204,24 @@ class Syncer:
 
 
 async def sync_all(syncer: Syncer, target_ids: Sequence[int], *, at_once: int) -> int:
-    """Sync many targets, a few at a time: what the sweeper does by itself while bells fail."""
+    """Sync many targets, a few at a time: what the sweeper does by itself while bells fail.
+
+    Answers how many runs. None is begun later than RUNS_FOR_S after the call; the rest is the next sweep's.
+    """
     gate = asyncio.Semaphore(at_once)
+    until = time.monotonic() + RUNS_FOR_S
 
     async def sync_one(target_id: int) -> int:
         async with gate:
+            if time.monotonic() > until:
+                return 0
             return len((await syncer.sync_target(target_id)).outcomes)
 
-    return sum(await asyncio.gather(*(sync_one(target_id) for target_id in target_ids)))
+    ended = await asyncio.gather(*(sync_one(target_id) for target_id in target_ids), return_exceptions=True)
+    for error in ended:
+        if isinstance(error, BaseException):
+            raise error
+    return sum(runs for runs in ended if isinstance(runs, int))
 
 
 def _objects(verdict: Verdict, claim: Claim, events: Sequence[PendingEvent]) -> set[tuple[str, str]]:
@@ -212,9 +231,9 @@ def _objects(verdict: Verdict, claim: Claim, events: Sequence[PendingEvent]) -> 
     return {(event.object_kind, event.object_id) for event in events}
 
 
-def _refuse_broken_object_target(claim: Claim, fetched: Fetched) -> None:
-    """Broken before its customer is known: there are no other events of it that could go on."""
-    if claim.target.kind == "customer":
+def _refuse_broken_before_owner(claim: Claim, verdict: Verdict, fetched: Fetched) -> None:
+    """Broken before it is known whose it is: nothing else of this target could go on meanwhile."""
+    if verdict.owner is not None:
         return
     error = fetched.error_of((claim.target.kind, claim.target.stripe_id))
     if error is not None:

@@ -33,6 +33,9 @@ def watched_fields(object_kind: str, found: Any) -> Watched:
     if not isinstance(found, dict):
         return {}
     watched = {name: found[name] for name in WATCHED.get(object_kind, ()) if name in found}
+    if object_kind == "customer":
+        # Stripe says it only of deleted ones.
+        watched = {"deleted": bool(found.get("deleted"))}
     if object_kind == "subscription" and (items := _items(found)) is not None:
         watched["items"] = items
     return watched
@@ -45,21 +48,29 @@ def is_older(awaited: Watched, read: Watched) -> bool:
 
 def awaited_by(object_kind: str, payload: bytes) -> Watched:
     """The watched fields in a stored payload of Stripe's; empty where it is unreadable."""
-    try:
-        event = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    event = _readable(payload)
+    if event.get("type") == "customer.deleted":
+        # Its payload shows the customer as it was.
+        return {"deleted": True}
+    if object_kind == "customer":
         return {}
-    data = event.get("data") if isinstance(event, dict) else None
+    data = event.get("data")
     return watched_fields(object_kind, data.get("object") if isinstance(data, dict) else None)
 
 
 def is_thin(payload: bytes) -> bool:
     """Whether a stored payload of Stripe's names its object without showing it."""
+    event = _readable(payload)
+    return "related_object" in event and "data" not in event
+
+
+def _readable(payload: bytes) -> dict[str, Any]:
+    """The event; {} where what the door did not look at is no JSON."""
     try:
         event = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        return False
-    return isinstance(event, dict) and "related_object" in event and "data" not in event
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
 def _items(subscription: dict[str, Any]) -> list[list[Any]] | None:

@@ -247,7 +247,10 @@ def _convert(answer: dict[str, Any], shape: type[T]) -> T:
 
 
 def _when(unix_s: int) -> datetime:
-    return datetime.fromtimestamp(unix_s, tz=UTC)
+    try:
+        return datetime.fromtimestamp(unix_s, tz=UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise Broken(f"{unix_s} is no time in seconds") from error
 
 
 def _instant(unix_s: int | None) -> datetime | None:

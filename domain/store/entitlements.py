@@ -12,12 +12,16 @@ _decode_segments = msgspec.json.Decoder(tuple[StoredSegment, ...]).decode
 
 
 async def find_set(connection: Connection, project: str, user_id: str, app: str) -> StoredSet | None:
-    """The stored answers of one user for one app; None: nothing was ever computed for them."""
+    """The stored answers of one user for one app; None: there are none, or the app was removed.
+
+    The answers of an app that the catalog no longer lists are not recomputed, so they must not be served.
+    """
     row = await connection.fetchrow(
         """
         SELECT e.user_key, e.app, e.project, e.first_version, e.last_version, e.catalog_version,
                e.computed_at, e.timeline, u.clock_at
         FROM users u JOIN entitlements e USING (user_key)
+        JOIN apps a ON (a.project, a.app) = (e.project, e.app) AND a.removed_at IS NULL
         WHERE u.project = $1 AND u.user_id = $2 AND e.app = $3
         """,
         project,

@@ -190,7 +190,8 @@ async def load_facts(connection: Connection, project: str, user_key: int) -> Fac
     )
     items = await connection.fetch(
         """
-        SELECT i.*, p.price AS price_key, p.revision
+        SELECT i.stripe_item_id, i.stripe_subscription_id, i.price_id, i.product_id, i.quantity,
+               i.period_start, i.period_end, p.price AS price_key, p.revision
         FROM subscriptions s
         JOIN subscription_items i ON i.stripe_subscription_id = s.stripe_subscription_id
         LEFT JOIN prices p ON p.price_id = i.price_id AND p.project = $1
@@ -201,7 +202,8 @@ async def load_facts(connection: Connection, project: str, user_key: int) -> Fac
     )
     purchases = await connection.fetch(
         """
-        SELECT b.*, p.price AS price_key, p.revision
+        SELECT b.purchase_id, b.object_id, b.price_id, b.product_id, b.quantity, b.paid_at,
+               b.captured_minor, p.price AS price_key, p.revision
         FROM purchases b LEFT JOIN prices p ON p.price_id = b.price_id AND p.project = $1
         WHERE b.project = $1 AND b.user_key = $2 ORDER BY b.paid_at, b.purchase_id
         """,

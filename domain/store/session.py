@@ -22,7 +22,12 @@ AWAY: tuple[type[BaseException], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    # A migration changed a table under a prepared statement: it is prepared anew next time.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InsufficientPrivilegeError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
@@ -88,7 +93,7 @@ class Database:
                 "The database has no schema yet: run `tollhouse migrate`.", code="schema_behind"
             ) from error
         except asyncpg.PostgresError as error:
-            raise Broken(f"Postgres refused a statement: {type(error).__name__}: {error}") from error
+            raise Broken(f"Postgres refused a statement: {_name(error)}") from None
 
     async def warm(self, connections: int = WARM) -> None:
         """Open some connections before they are needed: each costs milliseconds of the first requests.
@@ -121,9 +126,21 @@ class Database:
                     timeout=self._timeout_s,
                     command_timeout=self._timeout_s,
                     max_inactive_connection_lifetime=IDLE_S,
-                    server_settings={"application_name": f"tollhouse-{self._name}", "timezone": "UTC"},
+                    server_settings={
+                        "application_name": f"tollhouse-{self._name}",
+                        "timezone": "UTC",
+                        # A 2xx to Stripe says that the event is on disk, whatever the server's default.
+                        "synchronous_commit": "on",
+                    },
                 )
             return self._pool
+
+
+def _name(error: asyncpg.PostgresError) -> str:
+    """What was refused, without the row: Postgres puts its values into the message."""
+    parts = (error.table_name, error.column_name, error.constraint_name)
+    where = ", ".join(part for part in parts if part)
+    return f"{type(error).__name__} ({error.sqlstate}{f', {where}' if where else ''})"
 
 
 def rows_changed(status: Any) -> int:

@@ -262,6 +262,7 @@ purchases = Table(
     _one_of("object_kind", "checkout.session", "invoice"),
     CheckConstraint("captured_minor >= 0 AND quantity >= 0", name="amounts"),
     Index("purchases_user_idx", "user_key"),
+    Index("purchases_object_idx", "object_kind", "object_id"),
     comment="Mirror of paid one-time lines as last read",
 )
 

@@ -27,7 +27,7 @@ async def claim(connection: Connection, target_id: int, token: str, lease_s: flo
             claims = claims + 1, rings = 0
         WHERE id = $1 AND dirty_seq > synced_seq AND state = 'active' AND due_at <= clock_timestamp()
           AND (lease_until IS NULL OR lease_until < clock_timestamp())
-        RETURNING kind, stripe_id, owner, dirty_seq, claims, failures
+        RETURNING kind, stripe_id, owner, dirty_seq, claims, failures, attempts
         """,
         target_id,
         token,
@@ -43,6 +43,7 @@ async def claim(connection: Connection, target_id: int, token: str, lease_s: flo
         claimed_seq=row["dirty_seq"],
         claims=row["claims"],
         failures=row["failures"],
+        attempts=row["attempts"],
     )
 
 
@@ -86,7 +87,8 @@ async def settle(
         WITH broken AS (
             SELECT min(e.retry_at) AS retry_at FROM sync_targets t
             JOIN webhook_events e ON (e.target_kind, e.target_ref) = (t.kind, t.stripe_id)
-            WHERE t.id = $1 AND e.state = 'pending' AND e.retry_at > clock_timestamp()
+            -- Not "later than now": what was not due at READ may have become due since, and was not read.
+            WHERE t.id = $1 AND e.state = 'pending' AND e.retry_at > '-infinity'
         )
         UPDATE sync_targets SET
             synced_seq = CASE WHEN $3 OR broken.retry_at IS NOT NULL THEN synced_seq

@@ -28,15 +28,13 @@ async def set_recheck(
     payload: bytes,
     in_s: float,
 ) -> None:
-    """Read this object again in `in_s` seconds; of two wishes the one tried less often travels on."""
+    """Read this object again in `in_s` seconds, or when its timer is due; `payload` replaces the timer's."""
     await connection.execute(
         """
-        INSERT INTO timers AS t (due_at, target_kind, target_ref, object_kind, object_id, cause, payload)
+        INSERT INTO timers (due_at, target_kind, target_ref, object_kind, object_id, cause, payload)
         VALUES (clock_timestamp() + make_interval(secs => $6), $1, $2, $3, $4, 'recheck', $5)
         ON CONFLICT (object_kind, object_id, cause) DO UPDATE SET
-            target_kind = excluded.target_kind, target_ref = excluded.target_ref,
-            payload = CASE WHEN (t.payload->>'count')::int < (excluded.payload->>'count')::int
-                           THEN t.payload ELSE excluded.payload END
+            target_kind = excluded.target_kind, target_ref = excluded.target_ref, payload = excluded.payload
         """,
         target.kind,
         target.stripe_id,
@@ -45,6 +43,19 @@ async def set_recheck(
         payload.decode(),
         in_s,
     )
+
+
+async def lock_recheck(connection: Connection, object_kind: str, object_id: str) -> bytes | None:
+    """The payload of the timer an object has, locked so that it can be added to; None: it has none."""
+    payload = await connection.fetchval(
+        """
+        SELECT payload::text FROM timers
+        WHERE object_kind = $1 AND object_id = $2 AND cause = 'recheck' FOR UPDATE
+        """,
+        object_kind,
+        object_id,
+    )
+    return None if payload is None else bytes(payload.encode())
 
 
 async def list_due(connection: Connection, limit: int) -> list[Timer]:
@@ -71,8 +82,11 @@ async def list_due(connection: Connection, limit: int) -> list[Timer]:
 
 
 async def delete_timer(connection: Connection, timer: Timer) -> bool:
-    """Delete the timer as it was read; False: another one took it or moved it meanwhile."""
+    """Delete the timer as it was read; False: another one took it, or something was added to it."""
     status = await connection.execute(
-        "DELETE FROM timers WHERE id = $1 AND due_at = $2", timer.timer_id, timer.due_at
+        "DELETE FROM timers WHERE id = $1 AND due_at = $2 AND payload::text = $3",
+        timer.timer_id,
+        timer.due_at,
+        timer.payload.decode(),
     )
     return rows_changed(status) == 1

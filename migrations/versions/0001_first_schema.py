@@ -584,6 +584,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("purchase_id", name=op.f("purchases_pkey")),
         comment="Mirror of paid one-time lines as last read",
     )
+    op.create_index("purchases_object_idx", "purchases", ["object_kind", "object_id"], unique=False)
     op.create_index("purchases_user_idx", "purchases", ["user_key"], unique=False)
     op.create_table(
         "stripe_customers",
