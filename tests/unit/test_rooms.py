@@ -86,6 +86,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "dramatiq": ("workers",),
     "redis": ("domain.cache", "workers.broker"),
     "stripe": ("domain.stripe_gateway",),
+    # The SDK's transport: its errors reach the gateway where the SDK does not catch them.
+    "aiohttp": ("domain.stripe_gateway",),
     "sqlalchemy": ("domain.store", "migrations"),
     "asyncpg": ("domain.store", "migrations"),
     "alembic": ("domain.store", "migrations"),
