@@ -138,7 +138,8 @@ def _translated(path: str) -> Any:
     try:
         yield
     except stripe.StripeError as error:
-        raise _translate(error, path) from error
+        # Without its cause: Stripe's sentence may quote what the customer typed, and tracebacks are logged.
+        raise _translate(error, path) from None
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         # The SDK reads the body outside of its own net: an answer cut on its way comes out as it is.
         raise Unavailable(f"Stripe's answer to {path} did not arrive: {type(error).__name__}") from error

@@ -87,6 +87,7 @@ def parse_query(query: bytes, known: Collection[str]) -> dict[str, str]:
     errors = [
         *(_unknown_parameter(name, known) for name in dict.fromkeys(names) if name not in known),
         *(FieldError(name, "given more than once") for name in known if names.count(name) > 1),
+        *(FieldError(name, "must not contain a NUL character") for name, value in pairs if "\0" in value),
     ]
     if errors:
         raise Invalid("The query string has parameters this path does not take.", errors=tuple(errors))

@@ -42,6 +42,9 @@ USED: dict[str, Use] = {
 }
 
 _IDENTIFIER = re.compile(r"[\x21-\x7e]{1,255}")
+#: What Stripe's ids of objects and customers are made of. They become part of a path of Stripe's API: a dot
+#: or a slash in one would make a worker read another path than the one it means.
+_OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 class EnvelopeObject(Struct, frozen=True):
@@ -181,14 +184,14 @@ def customer_of(payload_object: EnvelopeObject) -> str | None:
     customer = payload_object.customer
     if isinstance(customer, dict):
         customer = customer.get("id")
-    return _identifier(customer)
+    return _as_object_id(customer)
 
 
 def _object_id(envelope: Envelope) -> str | None:
     if envelope.data is not None:
-        return _identifier(envelope.data.object.id) if envelope.data.object is not None else None
+        return _as_object_id(envelope.data.object.id) if envelope.data.object is not None else None
     if envelope.related_object is not None:
-        return _identifier(envelope.related_object.id)
+        return _as_object_id(envelope.related_object.id)
     return None
 
 
@@ -207,8 +210,13 @@ def _account(value: Any) -> str | None:
 
 
 def _identifier(value: Any) -> str | None:
-    """The value, if it can be an id in our tables and in a URL: printable ASCII, at most 255 long."""
+    """The value, if it can be an id in our tables: printable ASCII, at most 255 long."""
     return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
+
+
+def _as_object_id(value: Any) -> str | None:
+    """The value, if it can be the id of an object at Stripe."""
+    return value if isinstance(value, str) and _OBJECT_ID.fullmatch(value) else None
 
 
 def _created(value: Any) -> datetime | None:

@@ -264,3 +264,11 @@ async def test_while_postgres_is_away_answers_are_marked_stale_and_carry_no_tag(
                 assert (unknown.status_code, unknown.headers["retry-after"]) == (503, "1")
                 assert time.perf_counter() - began < 0.5
                 assert "entitlements" not in unknown.text
+
+
+async def test_a_nul_in_any_parameter_is_the_callers_mistake(running: Running) -> None:
+    key = (await create_key(running.context, kind="operator", name="o")).key
+    async with client_of(read.app, running, key) as client:
+        answer = await client.get("/api/v1/entitlements?user_id=a&project=acme&app=%00")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "app"

@@ -70,7 +70,7 @@ def test_a_type_we_do_not_use_is_stored_as_ignored() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [None, {}, {"object": None}, {"object": {}}, {"object": {"id": None}}, {"object": {"id": "a b"}}],
+    [None, {}, {"object": None}, {"object": {}}, {"object": {"id": None}}, {"object": {"id": "../invoices"}}],
 )
 def test_a_used_type_whose_payload_names_no_object_has_no_target(data: Any) -> None:
     found = received(data=data)
@@ -171,4 +171,14 @@ def test_every_used_type_says_why() -> None:
     assert all(
         use.why and use.object_kind in {"customer", "subscription", "checkout.session"}
         for use in USED.values()
+    )
+
+
+@pytest.mark.parametrize(
+    "odd", ["../invoices", "sub_1/../x", "sub_1?a=b", "sub_1#a", "%73ub_1", "sub.1", "sub 1"]
+)
+def test_an_id_that_would_lead_a_read_to_another_path_is_no_id(odd: str) -> None:
+    assert received(data={"object": {"id": odd, "customer": "cus_1"}}).reason == "no_target"
+    assert received(data={"object": {"id": "sub_1", "customer": odd}}).target == TargetRef(
+        "subscription", "sub_1"
     )
