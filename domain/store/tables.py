@@ -5,6 +5,7 @@ instead of unlikely; the protocol they guard is docs/event-path.md.
 """
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
@@ -305,6 +307,82 @@ entitlement_history = Table(
     comment="What was answered, and from what; rows are only added",
 )
 
+entitlement_changes = Table(
+    "entitlement_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("app", Text, nullable=False),
+    Column("user_key", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("cause", Text, nullable=False, comment="as in entitlement_history"),
+    Column("changed", ARRAY(Text), nullable=False, comment="features whose answer is another than before"),
+    Column("recorded_at", INSTANT, nullable=False, server_default=NOW),
+    Column(
+        "position", BigInteger, unique=True, comment="in the feed; given after commit, null: not given yet"
+    ),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    UniqueConstraint("user_key", "app", "version"),
+    Index("entitlement_changes_feed_idx", "project", "app", "position"),
+    Index("entitlement_changes_unnumbered_idx", "id", postgresql_where=text("position IS NULL")),
+    comment="The change feed: one row per version that began to be answered",
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("grant_id", Text, primary_key=True, comment="gr_…"),
+    Column("project", Text, nullable=False),
+    Column("user_key", BigInteger, nullable=False),
+    Column("effect", Text, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target", Text, nullable=False, comment="key of the feature, plan, app or project"),
+    Column("value", JSON, comment="null: what the target gives by itself"),
+    Column("reason", Text, nullable=False, comment="an operator's words; apps never see them"),
+    Column("actor", Text, nullable=False, comment="name of the key, or the terminal's user"),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW),
+    Column("starts_at", INSTANT, nullable=False),
+    Column("expires_at", INSTANT, comment="null: never"),
+    Column("revoked_at", INSTANT),
+    Column("revoked_by", Text),
+    Column("revoke_reason", Text),
+    Column("idempotency_key", Text, comment="the caller's; one grant per project and key"),
+    Column("request_sha256", LargeBinary, comment="of the request under that key: another one is refused"),
+    ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
+    UniqueConstraint("project", "idempotency_key"),
+    _one_of("effect", "allow", "add", "override", "deny"),
+    _one_of("target_kind", "feature", "plan", "app", "project"),
+    CheckConstraint("expires_at > starts_at", name="expires_after_start"),
+    CheckConstraint(
+        "(revoked_at IS NULL) = (revoked_by IS NULL) AND (revoked_at IS NULL) = (revoke_reason IS NULL)",
+        name="revocation_whole",
+    ),
+    CheckConstraint("(idempotency_key IS NULL) = (request_sha256 IS NULL)", name="idempotency_whole"),
+    Index("grants_user_idx", "user_key"),
+    comment="What operators gave or took; a row ends by its revocation and is never deleted",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", INSTANT, nullable=False, server_default=NOW),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False, comment="noun.verb, such as grant.create"),
+    Column("project", Text, comment="null: of the whole deployment"),
+    Column("user_key", BigInteger),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("reason", Text, comment="an operator's words"),
+    Column(
+        "details", JSON, nullable=False, comment="what was asked for and what it changed; no personal data"
+    ),
+    Column("request_id", Text),
+    Index("audit_log_project_idx", "project", "id"),
+    Index("audit_log_user_idx", "user_key", "id"),
+    comment="Every action of an operator, in the transaction of the action; rows are only added",
+)
+
 webhook_events = Table(
     "webhook_events",
     metadata,
@@ -421,3 +499,28 @@ stripe_budget = Table(
     CheckConstraint("id", name="one_row"),
     comment="The read budget for Stripe, shared by every process",
 )
+
+
+def _keep(name: str, table: Table, actions: str) -> None:
+    """The database itself refuses these actions; alembic does not compare triggers, a test does."""
+    statement = (
+        f"CREATE TRIGGER {name} BEFORE {actions} ON {table.name}"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
+    event.listen(table, "after_create", DDL(statement))  # type: ignore[no-untyped-call]
+
+
+event.listen(
+    metadata,
+    "before_create",
+    DDL(  # type: ignore[no-untyped-call]
+        """
+        CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'rows of %% are only added', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+        END $$
+        """
+    ),
+)
+_keep("audit_log_is_kept", audit_log, "UPDATE OR DELETE OR TRUNCATE")
+_keep("grants_are_kept", grants, "DELETE OR TRUNCATE")
