@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.model import Facts, Purchase, Subscription, SubscriptionItem
+from domain.store import grants
 from domain.store.session import Connection, Record
 
 
@@ -213,6 +214,7 @@ async def load_facts(connection: Connection, project: str, user_key: int) -> Fac
     return Facts(
         subscriptions=tuple(_subscription(row, items) for row in subscriptions),
         purchases=tuple(_purchase(row) for row in purchases),
+        grants=await grants.load_grants(connection, project, user_key),
     )
 
 
