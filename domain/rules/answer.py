@@ -4,15 +4,18 @@ Equal versions are equal bytes: nothing here depends on when or by whom an answe
 one, which differs in `freshness` and `stale_since` only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from domain.errors import Unknown
 from domain.model import StoredSegment, StoredSet
+
+Found = TypeVar("Found")
 
 _encode = msgspec.json.Encoder().encode
 _decode_features = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -38,12 +41,12 @@ class Answer(Struct, frozen=True, kw_only=True):
             Unknown: a feature that the app does not have, with the nearest ones.
         """
         found = self._features()
-        chosen = {feature: _find_feature(found, feature) for feature in features}
+        chosen = {feature: find_feature(found, feature) for feature in features}
         return self.body[: self.head_length] + b'"entitlements":' + _encode(chosen) + b"}"
 
     def one(self, feature: str) -> bytes:
         """The answer for one feature, flat; errors as `only`."""
-        fields = bytes(_find_feature(self._features(), feature))
+        fields = bytes(find_feature(self._features(), feature))
         return self.body[: self.head_length] + b'"feature":' + _encode(feature) + b"," + fields[1:]
 
     def _features(self) -> dict[str, Raw]:
@@ -86,7 +89,8 @@ def _index_at(segments: Sequence[StoredSegment], at: datetime) -> int:
     return len(segments) - 1
 
 
-def _find_feature(found: dict[str, Raw], feature: str) -> Raw:
+def find_feature(found: Mapping[str, Found], feature: str) -> Found:
+    """What `found` holds of this feature. Raises: Unknown, with the nearest names."""
     answer = found.get(feature)
     if answer is not None:
         return answer

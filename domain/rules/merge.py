@@ -44,11 +44,11 @@ def _integer(feature: Feature, claims: list[Claim]) -> Merged:
     for claim in claims:
         if not isinstance(claim.value, int):
             return _unlimited(claims)
-        if _is_summed(feature, claim):
+        if is_summed(feature, claim):
             summed += claim.value
         elif claim.value > best:
             best = claim.value
-    made = [claim for claim in claims if claim.value == best or _is_summed(feature, claim)]
+    made = [claim for claim in claims if claim.value == best or is_summed(feature, claim)]
     return Merged(value=best + summed, claims=made)
 
 
@@ -56,7 +56,8 @@ def _unlimited(claims: list[Claim]) -> Merged:
     return Merged(value=None, claims=[claim for claim in claims if claim.value is None])
 
 
-def _is_summed(feature: Feature, claim: Claim) -> bool:
+def is_summed(feature: Feature, claim: Claim) -> bool:
+    """Whether a claim on this integer is added to the others instead of being compared with them."""
     if feature.merge is not None:
         return feature.merge == "sum"
     return claim.source.plan is not None and claim.source.plan.kind == "addon"
