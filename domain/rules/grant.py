@@ -40,7 +40,7 @@ def _life(grant: Grant) -> Life:
     live = Span(until=ends_at, is_live=True, reason=_LIVE_REASON[grant.effect], access_ends_at=ends_at)
     if ends_at is None:
         return (_not_started(grant), live)
-    over = Reason.GRANT_EXPIRED if ends_at == grant.expires_at else Reason.REVOKED
+    over = Reason.REVOKED if ends_at == grant.revoked_at else Reason.GRANT_EXPIRED
     after = Span(until=None, is_live=False, reason=over)
     if ends_at <= grant.starts_at:
         return (Span(until=ends_at, is_live=False, reason=Reason.NOT_STARTED), after)
