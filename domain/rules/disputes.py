@@ -1,6 +1,6 @@
 """What the present status of a dispute means. Nothing is sticky: only the current status counts.
 
-A status in none of these sets (`won`, `warning_closed`, one that Stripe has added since) changes nothing.
+A status of none of these kinds (`won`, `warning_closed`, one that Stripe has added since) changes nothing.
 
 Source: docs.stripe.com/api/disputes/object (status).
 """
@@ -8,7 +8,6 @@ Source: docs.stripe.com/api/disputes/object (status).
 from domain.model import Dispute
 
 _OPEN = frozenset({"needs_response", "under_review"})
-_INQUIRY = frozenset({"warning_needs_response", "warning_under_review"})
 
 
 def is_open(dispute: Dispute) -> bool:
@@ -23,7 +22,7 @@ def is_lost(dispute: Dispute) -> bool:
 
 def is_inquiry(dispute: Dispute) -> bool:
     """The bank only asks: keeps access and is flagged."""
-    return dispute.status in _INQUIRY
+    return dispute.status.startswith("warning_") and dispute.status != "warning_closed"
 
 
 def is_prevented(dispute: Dispute) -> bool:

@@ -14,11 +14,10 @@ from domain.model import Entitlement, EntitlementSet, Facts, FeatureValue, Reaso
 from domain.rules.catalog import Catalog, Feature, is_nothing
 from domain.rules.merge import Claim, merge_claims
 from domain.rules.moment import Judged, Moment, earliest, judge, latest, read_sources
-from domain.rules.sources import Source
+from domain.rules.sources import RANK, Source
 
 #: The value of what is not granted.
 _NOTHING: dict[str, FeatureValue] = {"boolean": False, "integer": 0, "enum": None, "set": []}
-_RANK = {reason: rank for rank, reason in enumerate(Reason)}
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -127,7 +126,7 @@ def _refused(feature: Feature, moment: Moment, catalog: Catalog) -> Entitlement:
 
 
 def _refusal_rank(one: Judged) -> int:
-    return _RANK[one.span.reason]
+    return RANK[one.span.reason]
 
 
 # ── building the answer ─────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from domain.model import Facts, GrantEffect, Reason
+from domain.model import Facts, FeatureValue, GrantEffect, Reason
 from domain.rules.catalog import Catalog, is_nothing
 from domain.rules.grant import grant_source
 from domain.rules.merge import Claim
@@ -24,8 +24,8 @@ _HELD = frozenset(
         Reason.STATUS_UNKNOWN,
     }
 )
-#: Effects that give: a Stripe source gives without one.
-_GIVING = frozenset({None, "allow", "add"})
+#: Effects that may take away what others give.
+_TAKING = frozenset({"deny", "override"})
 
 ClaimsByFeature = dict[str, list[Claim]]
 
@@ -75,8 +75,8 @@ def judge(sources: Iterable[Source], at: datetime) -> Moment:
         added=claims["add"],
         overridden=claims["override"],
         denied=claims["deny"],
-        refusals=[one for one in judged if not one.span.is_live and one.source.ref.effect in _GIVING],
-        taken_at=_taken_at(judged),
+        refusals=[one for one in judged if not one.span.is_live and _would_give(one.source)],
+        taken_at=_taken_at([one.source for one in judged if one.source.ref.effect in _TAKING], at),
         holds_plan=any(_is_held(one) for one in judged),
     )
 
@@ -87,7 +87,7 @@ def _settle_requirements(judged: list[Judged]) -> list[Judged]:
         return judged
     ends: dict[str, list[datetime | None]] = defaultdict(list)
     for one in judged:
-        if one.span.is_live and one.source.plan is not None and one.source.values:
+        if one.span.is_live and one.source.plan is not None and one.source.quantity > 0:
             ends[one.source.plan.key].append(one.span.access_ends_at)
     return [_with_requirement(one, ends) for one in judged]
 
@@ -124,19 +124,35 @@ def _claims(judged: list[Judged]) -> dict[GrantEffect, ClaimsByFeature]:
     return claims
 
 
-def _taken_at(judged: list[Judged]) -> Mapping[str, datetime]:
+def _would_give(source: Source) -> bool:
+    """A deny never gives, and an override gives unless it was there to take away."""
+    if source.ref.effect == "override":
+        return not any(is_nothing(value) for value in source.values.values())
+    return source.ref.effect != "deny"
+
+
+def _taken_at(takers: list[Source], at: datetime) -> Mapping[str, datetime]:
+    """By feature, the first instant later than `at` at which one of these takes it away."""
     taken: dict[str, datetime] = {}
-    for one in judged:
-        source = one.source
-        if source.ref.effect not in {"deny", "override"} or one.span.reason is not Reason.NOT_STARTED:
-            continue
-        begins_at = one.span.until
-        if begins_at is None or not span_at(source.life, begins_at).is_live:
-            continue
-        for key, value in source.values.items():
-            if is_nothing(value):
-                taken[key] = min(begins_at, taken.get(key, begins_at))
+    ends = {span.until for source in takers for span in source.life}
+    for edge in sorted(end for end in ends if end is not None and end > at):
+        for key in _taken(takers, edge):
+            taken.setdefault(key, edge)
     return taken
+
+
+def _taken(takers: list[Source], at: datetime) -> set[str]:
+    """Features that a deny, or the override that stands (the oldest), takes away at `at`."""
+    denied, standing = set[str](), dict[str, FeatureValue]()
+    for source in takers:
+        if not span_at(source.life, at).is_live:
+            continue
+        if source.ref.effect == "deny":
+            denied.update(source.values)
+        else:
+            for key, value in source.values.items():
+                standing.setdefault(key, value)
+    return denied | {key for key, value in standing.items() if is_nothing(value)}
 
 
 def _is_held(one: Judged) -> bool:

@@ -92,6 +92,7 @@ def _source(
         life=_life(purchase, plan, terms.get(purchase.purchase_id), catalog.policy),
         values=plan_values(catalog, plan, purchase.quantity, purchase.paid_at),
         plan=plan,
+        quantity=purchase.quantity,
         flags=_flags(purchase),
     )
 

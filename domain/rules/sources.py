@@ -7,7 +7,7 @@ when we looked, and the ends of the spans are all the boundaries there are.
 from collections.abc import Mapping
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from domain.model import FeatureValue, Reason, SourceRef
 from domain.rules.catalog import Plan
@@ -28,6 +28,9 @@ class Span(Struct, frozen=True, kw_only=True):
 
 Life = tuple[Span, ...]
 
+#: The place of each reason in the order in which the first that applies is said.
+RANK = {reason: rank for rank, reason in enumerate(Reason)}
+
 
 class Source(Struct, frozen=True, kw_only=True):
     ref: SourceRef
@@ -42,6 +45,8 @@ class Source(Struct, frozen=True, kw_only=True):
     values: Mapping[str, FeatureValue]
     #: None: a grant of something else than a plan, or a Stripe price that the catalog does not know.
     plan: Plan | None = None
+    #: How many of the plan: none of it (0) is nothing that an add-on could require.
+    quantity: int = 1
     flags: tuple[str, ...] = ()
 
     @property
@@ -71,40 +76,42 @@ def live(reason: Reason) -> Life:
 
 
 def cut(life: Life, at: datetime | None, then: Reason) -> Life:
-    """The life ended at `at`, refused with `then` from there on; None leaves it as it is."""
+    """The life ended at `at`, as announced, and refused with `then` from there on; None: as it is."""
     if at is None:
         return life
-    kept = []
-    for span in life:
-        is_whole = span.until is not None and span.until <= at
-        kept.append(_ended(span, span.until if is_whole else at, at))
-        if not is_whole:
-            break
-    return (*kept, Span(until=None, is_live=False, reason=then))
+    before, _ = split(life, at)
+    return (*announced(before, at), *refused(then))
 
 
-def cut_live(life: Life, at: datetime | None, then: Reason) -> Life:
-    """Like `cut`, but a life that is refused by `at` keeps its own reason."""
-    if at is None or not span_at(life, at).is_live:
-        return life
-    return cut(life, at, then)
+def hold(life: Life, until: datetime, then: Reason) -> Life:
+    """Like `cut`, at a safety net: an end that nobody announces, because a read will say otherwise first."""
+    before, _ = split(life, until)
+    return (*before, *refused(then))
 
 
-def held(reason: Reason, until: datetime, then: Reason) -> Life:
-    """Live up to a safety net, which is no end that anybody announces."""
-    return (Span(until=until, is_live=True, reason=reason), *refused(then))
+def split(life: Life, at: datetime) -> tuple[Life, Life]:
+    """What is before `at`, and what is from there on."""
+    index = next(index for index, span in enumerate(life) if span.until is None or at < span.until)
+    return (*life[:index], structs.replace(life[index], until=at)), life[index:]
+
+
+def announced(life: Life, at: datetime) -> Life:
+    """The same life, whose accesses end at `at` unless they end earlier."""
+    return tuple(_ending(span, at) if span.is_live else span for span in life)
 
 
 def without_access(life: Life, reason: Reason) -> Life:
-    """The same life with every live span refused for `reason`."""
+    """The same life without any access, refused for `reason` or for its own one where that is said first."""
     return tuple(
-        Span(until=span.until, is_live=False, reason=reason) if span.is_live else span for span in life
+        Span(
+            until=span.until,
+            is_live=False,
+            reason=reason if span.is_live else min(reason, span.reason, key=RANK.__getitem__),
+        )
+        for span in life
     )
 
 
-def _ended(span: Span, until: datetime | None, access_ends_at: datetime) -> Span:
-    if not span.is_live:
-        return Span(until=until, is_live=False, reason=span.reason)
+def _ending(span: Span, at: datetime) -> Span:
     known = span.access_ends_at
-    ends_at = access_ends_at if known is None else min(known, access_ends_at)
-    return Span(until=until, is_live=True, reason=span.reason, access_ends_at=ends_at)
+    return structs.replace(span, access_ends_at=at if known is None else min(known, at))

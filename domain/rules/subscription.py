@@ -12,7 +12,7 @@ from domain.model import Dispute, Reason, SourceRef, Subscription, SubscriptionI
 from domain.rules.catalog import Catalog, Plan, Policy, plan_of
 from domain.rules.disputes import is_inquiry, is_lost, is_open
 from domain.rules.given import plan_values
-from domain.rules.sources import Life, Source, cut, cut_live, held, live, refused, without_access
+from domain.rules.sources import Life, Source, announced, cut, hold, live, refused, split, without_access
 
 #: How long an unknown status is judged by the last known one: an upgrade of this service takes days.
 UNKNOWN_STATUS_DAYS = 7
@@ -38,7 +38,6 @@ def subscription_sources(subscription: Subscription, catalog: Catalog) -> list[S
 
 def _item_source(subscription: Subscription, item: SubscriptionItem, catalog: Catalog) -> Source:
     plan = plan_of(catalog, item.price_id, item.product_id)
-    life = _life(Case(subscription, item, catalog.policy, plan))
     quantity = 1 if item.quantity is None else item.quantity
     return Source(
         ref=SourceRef(
@@ -50,9 +49,10 @@ def _item_source(subscription: Subscription, item: SubscriptionItem, catalog: Ca
         ),
         since=subscription.created_at,
         part=item.item_id,
-        life=life if plan is not None else without_access(life, Reason.PRICE_UNMAPPED),
+        life=_life(Case(subscription, item, catalog.policy, plan)),
         values=plan_values(catalog, plan, quantity, subscription.created_at),
         plan=plan,
+        quantity=quantity,
         flags=_flags(subscription, catalog.policy) if subscription.disputes else (),
     )
 
@@ -67,6 +67,8 @@ def _life(case: Case) -> Life:
     life = rule(case) if rule is not None else _unknown(case)
     if subscription.pause_behavior == "void" and case.policy.pause_void == "paid_through":
         life = _pause_void(life, subscription.paid_through)
+    if case.plan is None:
+        life = without_access(life, Reason.PRICE_UNMAPPED)
     return cut(life, _end(subscription), Reason.SUBSCRIPTION_CANCELED)
 
 
@@ -82,9 +84,11 @@ def _end(subscription: Subscription) -> datetime | None:
 
 
 def _pause_void(life: Life, paid_through: datetime | None) -> Life:
+    """A payment that failed before is still said first: whoever pays it is not paused any longer."""
     if paid_through is None:
         return without_access(life, Reason.SUBSCRIPTION_PAUSED)
-    return cut_live(life, paid_through, Reason.SUBSCRIPTION_PAUSED)
+    before, after = split(life, paid_through)
+    return (*announced(before, paid_through), *without_access(after, Reason.SUBSCRIPTION_PAUSED))
 
 
 # ── one rule per status ─────────────────────────────────────────────────────────────────────────────
@@ -94,7 +98,7 @@ def _trialing(case: Case) -> Life:
     if case.subscription.trial_end is None:
         return live(Reason.SUBSCRIPTION_TRIALING)
     settled_at = case.subscription.trial_end + timedelta(hours=case.policy.settle_hours)
-    return held(Reason.SUBSCRIPTION_TRIALING, settled_at, Reason.STATUS_UNKNOWN)
+    return hold(live(Reason.SUBSCRIPTION_TRIALING), settled_at, Reason.STATUS_UNKNOWN)
 
 
 def _active(_case: Case) -> Life:
@@ -132,7 +136,7 @@ def _unknown(case: Case) -> Life:
     if rule is None or subscription.unknown_since is None:
         return refused(Reason.STATUS_UNKNOWN)
     judged_until = subscription.unknown_since + timedelta(days=UNKNOWN_STATUS_DAYS)
-    return cut(rule(case), judged_until, Reason.STATUS_UNKNOWN)
+    return hold(rule(case), judged_until, Reason.STATUS_UNKNOWN)
 
 
 _STATUS: dict[str, Rule] = {
@@ -152,11 +156,18 @@ KNOWN_STATUSES = tuple(sorted(_STATUS))
 
 def _grace(case: Case, final: Reason) -> Life:
     """Access from the first failure on for the days of grace, for what was paid for before."""
-    failed_at = case.subscription.first_failure_at
     # A failed upgrade must give no dearer plan, so a price that was never on a paid invoice gets no grace.
-    if failed_at is None or not case.item.is_paid_for:
+    if not case.item.is_paid_for:
         return refused(final)
-    return cut(live(Reason.IN_GRACE), failed_at + timedelta(days=_grace_days(case)), final)
+    graced_until = _failed_at(case.subscription) + timedelta(days=_grace_days(case))
+    return cut(live(Reason.IN_GRACE), graced_until, final)
+
+
+def _failed_at(subscription: Subscription) -> datetime:
+    """The first failure; without an open invoice that tells it, the start of the smallest period."""
+    if subscription.first_failure_at is not None:
+        return subscription.first_failure_at
+    return min(item.period_start for item in subscription.items)
 
 
 def _grace_days(case: Case) -> int:

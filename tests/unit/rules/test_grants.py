@@ -37,6 +37,10 @@ def test_a_grant_revoked_after_it_expired_has_expired() -> None:
     assert ask("sso", make_grant(revoked_at=day(-1), expires_at=day(-2))).reason is Reason.GRANT_EXPIRED
 
 
+def test_a_grant_revoked_when_it_expired_is_revoked() -> None:
+    assert ask("sso", make_grant(revoked_at=day(-1), expires_at=day(-1))).reason is Reason.REVOKED
+
+
 def test_a_grant_revoked_before_its_start_never_gives_anything() -> None:
     grant = make_grant(starts_at=day(5), revoked_at=day(-1))
     assert ask("sso", grant, at=day(-2)).reason is Reason.NOT_STARTED
@@ -159,6 +163,12 @@ def test_of_two_overrides_the_older_stands() -> None:
     assert ask("seats", make_grant("override", "seats", value=7), older).value == 2
 
 
+def test_an_override_that_gave_and_is_over_says_so() -> None:
+    assert ask("sso", make_grant("override", "sso", expires_at=day(-1))).reason is Reason.GRANT_EXPIRED
+    taker = make_grant("override", "sso", value=False, expires_at=day(-1))
+    assert ask("sso", taker).reason is Reason.NO_SUBSCRIPTION
+
+
 def test_override_targets_features_only() -> None:
     grant = make_grant("override", "pro", target_kind="plan", value=False)
     assert ask("export", make_subscription(), grant).granted
@@ -220,6 +230,24 @@ def test_a_known_later_deny_is_the_end_of_the_access() -> None:
 def test_a_later_deny_that_is_revoked_already_ends_nothing() -> None:
     deny = make_grant("deny", "export", starts_at=day(4), revoked_at=day(-1))
     assert ask("export", make_subscription(), deny).ends_at is None
+
+
+def test_a_later_override_with_nothing_is_no_end_while_an_older_override_stands() -> None:
+    standing = make_grant("override", "seats", grant_id="gr_2", value=2, created_at=day(-6))
+    nothing = make_grant("override", "seats", value=0, starts_at=day(4))
+    assert ask("seats", standing, nothing).ends_at is None
+    ending = make_grant("override", "seats", grant_id="gr_2", value=2, created_at=day(-6), expires_at=day(9))
+    assert ask("seats", ending, nothing).ends_at == day(9)
+
+
+def test_a_later_deny_is_the_end_also_of_an_override() -> None:
+    standing = make_grant("override", "seats", grant_id="gr_2", value=2, created_at=day(-6))
+    assert ask("seats", standing, make_grant("deny", "seats", starts_at=day(4))).ends_at == day(4)
+
+
+def test_of_several_later_denies_the_first_is_the_end() -> None:
+    denies = [make_grant("deny", "export", grant_id=f"gr_{at}", starts_at=day(at)) for at in (6, 4, 5)]
+    assert ask("export", make_subscription(), *denies).ends_at == day(4)
 
 
 def test_a_known_later_override_with_less_is_no_end_and_with_nothing_is_one() -> None:

@@ -84,8 +84,18 @@ def test_unpaid_keeps_access_while_the_same_grace_is_open() -> None:
     ("status", "reason"),
     [("past_due", Reason.PAYMENT_PAST_DUE), ("unpaid", Reason.PAYMENT_UNPAID)],
 )
-def test_without_a_known_first_failure_there_is_no_grace(status: str, reason: Reason) -> None:
-    assert refused_for(ask("export", make_subscription(status))) is reason
+def test_without_an_open_invoice_the_grace_counts_from_the_smallest_period_start(
+    status: str, reason: Reason
+) -> None:
+    items = (make_item("pro", period_start=day(-2)), make_item("boost", period_start=day(-4)))
+    late = make_subscription(status, items=items)
+    assert ask("export", late).ends_at == day(3)
+    assert refused_for(ask("export", late, at=day(3))) is reason
+
+
+def test_without_any_paid_invoice_there_is_no_grace() -> None:
+    items = (make_item(is_paid_for=False, period_start=day(-2)),)
+    assert refused_for(ask("export", make_subscription("unpaid", items=items))) is Reason.PAYMENT_UNPAID
 
 
 def test_a_price_that_was_never_paid_for_gets_no_grace() -> None:
@@ -186,6 +196,15 @@ def test_an_unknown_status_is_judged_by_the_last_known_one_for_seven_days() -> N
     assert refused_for(ask("export", odd, at=day(6))) is Reason.STATUS_UNKNOWN
 
 
+def test_an_unknown_status_announces_no_end_that_the_known_one_did_not() -> None:
+    odd = make_subscription("hibernating", last_known_status="active", unknown_since=day(-1))
+    assert ask("export", odd).ends_at is None
+    late = make_subscription(
+        "hibernating", last_known_status="past_due", unknown_since=day(-1), first_failure_at=day(-2)
+    )
+    assert ask("export", late).ends_at == day(5)
+
+
 def test_an_unknown_status_after_a_refusing_one_still_refuses() -> None:
     odd = make_subscription("hibernating", last_known_status="unpaid", unknown_since=day(-1))
     assert refused_for(ask("export", odd)) is Reason.PAYMENT_UNPAID
@@ -270,6 +289,20 @@ def test_a_pause_does_not_hide_a_payment_that_failed_before() -> None:
     assert refused_for(ask("export", late, at=day(4))) is Reason.PAYMENT_PAST_DUE
 
 
+def test_a_pause_does_not_hide_a_grace_that_ends_after_it_began() -> None:
+    late = make_subscription("past_due", first_failure_at=day(-2), pause_behavior="void", paid_through=day(3))
+    assert ask("export", late).ends_at == day(3)
+    assert refused_for(ask("export", late, at=day(4))) is Reason.SUBSCRIPTION_PAUSED
+    assert refused_for(ask("export", late, at=day(5))) is Reason.PAYMENT_PAST_DUE
+
+
+def test_a_pause_is_said_before_a_status_that_is_unknown() -> None:
+    trial = make_subscription("trialing", trial_end=day(3), pause_behavior="void", paid_through=day(3))
+    assert refused_for(ask("export", trial, at=day(9))) is Reason.SUBSCRIPTION_PAUSED
+    never_paid = make_subscription("trialing", trial_end=day(3), pause_behavior="void")
+    assert refused_for(ask("export", never_paid, at=day(9))) is Reason.SUBSCRIPTION_PAUSED
+
+
 # ── items, quantities, mapping ──────────────────────────────────────────────────────────────────────
 
 
@@ -300,6 +333,11 @@ def test_a_price_made_in_the_dashboard_under_a_known_product_is_mapped() -> None
 def test_a_listed_legacy_price_gives_its_plan() -> None:
     item = make_item("x", price_id="price_legacy", product_id="prod_old", price_key=None, revision=None)
     assert ask("export", make_subscription(items=(item,))).sources[0].plan == "pro"
+
+
+def test_an_archived_price_still_grants() -> None:
+    item = make_item("pro", price_id="price_of_2019", price_key="gone_from_the_catalog", revision=1)
+    assert ask("export", make_subscription(items=(item,))).granted
 
 
 def test_an_unknown_product_gives_nothing_and_says_so_for_every_feature() -> None:
@@ -340,6 +378,17 @@ def test_an_add_on_ends_with_the_plan_it_requires() -> None:
     assert not ask("seats", base, addon, at=day(3)).granted
 
 
+def test_an_add_on_counts_with_a_required_plan_that_gives_nothing_itself() -> None:
+    catalog = make_catalog(
+        **{
+            'requires = "pro"': 'requires = "frame"',
+            "[projects.acme.plans.boost]\n": "[projects.acme.plans.frame]\n[projects.acme.plans.boost]\n",
+        }
+    )
+    both = make_subscription(items=(make_item("frame"), make_item("extra")))
+    assert ask("seats", both, catalog=catalog).value == 10
+
+
 def test_an_add_on_does_not_count_with_none_of_the_plan_it_requires() -> None:
     none = make_subscription(items=(make_item("pro", quantity=0), make_item("extra")))
     assert refused_for(ask("seats", none)) is Reason.NOT_IN_PLAN
@@ -367,7 +416,7 @@ def test_a_dispute_that_is_over_without_loss_restores_the_subscription(status: s
     assert (answer.granted, answer.flags) == (True, UNSET)
 
 
-@pytest.mark.parametrize("status", ["warning_needs_response", "warning_under_review"])
+@pytest.mark.parametrize("status", ["warning_needs_response", "warning_under_review", "warning_new"])
 def test_an_inquiry_keeps_the_subscription_and_is_flagged(status: str) -> None:
     answer = ask("export", make_subscription(disputes=(make_dispute(status),)))
     assert (answer.granted, answer.flags) == (True, ("dispute_inquiry",))
