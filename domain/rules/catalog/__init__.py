@@ -1,7 +1,8 @@
 """The catalog: what a project sells and what it gives. Read from TOML, kept as JSON, asked by the engine."""
 
+from domain.rules.catalog.expectations import Expected
 from domain.rules.catalog.fields import CatalogError, CatalogInvalid
-from domain.rules.catalog.file import parse_catalog_file
+from domain.rules.catalog.file import CatalogFile, parse_catalog_file, read_catalog_file
 from domain.rules.catalog.lookups import find_price, lookup_key, plan_grants, plan_of, with_older_grants
 from domain.rules.catalog.nouns import (
     App,
@@ -18,6 +19,7 @@ from domain.rules.catalog.nouns import (
     encode_catalog,
     is_same_content,
 )
+from domain.rules.catalog.scenarios import Scenario
 from domain.rules.catalog.stripe_shape import stripe_objects
 from domain.rules.catalog.values import fits, is_nothing, read_value
 
@@ -25,8 +27,10 @@ __all__ = [
     "App",
     "Catalog",
     "CatalogError",
+    "CatalogFile",
     "CatalogInvalid",
     "CheckoutOptions",
+    "Expected",
     "Feature",
     "GrantValue",
     "OlderGrants",
@@ -34,6 +38,7 @@ __all__ = [
     "Policy",
     "PortalOptions",
     "Price",
+    "Scenario",
     "decode_catalog",
     "encode_catalog",
     "find_price",
@@ -44,6 +49,7 @@ __all__ = [
     "parse_catalog_file",
     "plan_grants",
     "plan_of",
+    "read_catalog_file",
     "read_value",
     "stripe_objects",
     "with_older_grants",

@@ -28,9 +28,12 @@ class CatalogInvalid(Invalid):
     code = "catalog_invalid"
 
     def __init__(self, file: str, errors: tuple[FieldError, ...]) -> None:
-        listed = "\n".join(f"  {error['field']}: {error['detail']}" for error in errors)
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-        super().__init__(f"{file} has {count}:\n{listed}", errors=errors)
+        super().__init__(f"{file} has {count}", errors=errors)
+
+    def __str__(self) -> str:
+        """Every place too, for a traceback; a door shows `detail` and lists `errors` itself."""
+        return "\n".join([f"{self.detail}:", *(f"  {one['field']}: {one['detail']}" for one in self.errors)])
 
 
 class CatalogError(FieldError):
@@ -139,6 +142,15 @@ class Table:
             if not is_key(name):
                 parent.wrong(name, f"is no key; use [a-z][a-z0-9_]*, at most {KEY_LENGTH} characters")
         return {name: parent.table(name) for name in sorted(parent.names()) if is_key(name)}
+
+    def rows(self, key: str) -> list["Table"]:
+        """The tables of an array `[[….key]]`, in order; their paths count from 1."""
+        value = self.raw(key)
+        path = f"{self.path}.{key}" if self.path else key
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            self._refuse(key, value, f"a list of tables: [[{path}]]")
+            return []
+        return [Table(row, f"{path}[{number}]", self._problems) for number, row in enumerate(value, 1)]
 
     def known(self, key: str, names: Iterable[str], known: Collection[str], what: str) -> tuple[str, ...]:
         """`names` without the ones that are not `known`; each of those is reported under `key`."""

@@ -1,8 +1,10 @@
-"""catalog.toml → one `Catalog` per project, or every error in it at once. The format: docs/catalog.md."""
+"""catalog.toml → the catalog and scenarios of each project, or every error at once (docs/catalog.md)."""
 
 import tomllib
 from decimal import Decimal
 from typing import Any, get_args
+
+from msgspec import Struct
 
 from domain.rules.catalog.fields import CatalogInvalid, Problems, Table
 from domain.rules.catalog.nouns import (
@@ -15,6 +17,7 @@ from domain.rules.catalog.nouns import (
 )
 from domain.rules.catalog.places import is_timezone
 from domain.rules.catalog.products import read_apps, read_features, read_plans
+from domain.rules.catalog.scenarios import Scenario, read_scenarios
 
 #: Stripe's portal lists at most so many products.
 MOST_SWITCH_PLANS = 10
@@ -25,22 +28,38 @@ _DISPUTE: tuple[DisputePolicy, ...] = get_args(DisputePolicy)
 _PAUSE_VOID: tuple[PauseVoidPolicy, ...] = get_args(PauseVoidPolicy)
 
 
+class CatalogFile(Struct, frozen=True, kw_only=True):
+    """What one file says, by project, sorted."""
+
+    catalogs: dict[str, Catalog]
+    #: The file's tests of itself, in its order; () for a project without any.
+    scenarios: dict[str, tuple[Scenario, ...]]
+
+
 def parse_catalog_file(text: str, *, file: str) -> dict[str, Catalog]:
-    """The catalogs by project, sorted.
+    """The catalogs of a file alone; errors as `read_catalog_file`."""
+    return read_catalog_file(text, file=file).catalogs
+
+
+def read_catalog_file(text: str, *, file: str) -> CatalogFile:
+    """The catalogs and scenarios by project.
 
     `file` is the name that errors say. Raises CatalogInvalid with every error of the file; of a file that is
     no TOML, with the first one and its line.
     """
     problems = Problems(file)
     root = Table(_parse_toml(text, problems), "", problems)
-    catalogs = {key: _read_project(key, table) for key, table in root.tables("projects").items()}
-    root.close()
+    tables = root.tables("projects")
+    catalogs = {key: _read_project(key, table) for key, table in tables.items()}
+    scenarios = {key: read_scenarios(table, catalogs[key]) for key, table in tables.items()}
+    for table in (*tables.values(), root):
+        table.close()
     if not catalogs and not problems.errors:
         problems.note("", "", "has no project; add a table [projects.<key>]")
     _refuse_shared_ids(catalogs, problems)
     if problems.errors:
         raise CatalogInvalid(file, tuple(problems.errors))
-    return catalogs
+    return CatalogFile(catalogs=catalogs, scenarios=scenarios)
 
 
 def _parse_toml(text: str, problems: Problems) -> dict[str, Any]:
@@ -56,7 +75,7 @@ def _read_project(key: str, table: Table) -> Catalog:
     apps = read_apps(table)
     features = read_features(table, apps)
     plans = read_plans(table, key, apps, features)
-    catalog = Catalog(
+    return Catalog(
         project=key,
         name=table.text("name", key),
         timezone=_read_timezone(table),
@@ -67,8 +86,6 @@ def _read_project(key: str, table: Table) -> Catalog:
         features=features,
         plans=plans,
     )
-    table.close()
-    return catalog
 
 
 def _read_timezone(table: Table) -> str:
