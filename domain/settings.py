@@ -69,6 +69,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     retry_base_s: float = 0.5
     #: Re-read of an object that Stripe may not show yet; at most three times.
     recheck_s: float = 15.0
+    #: After a trial or a billing period has ended, Stripe is read again: it bills a while after the moment.
+    trial_end_delay_s: float = 60.0
+    period_end_delay_s: float = 600.0
     sweep_interval_s: float = 1.0
     #: The sweeper rings a target again only after this (doubling to 12 times of it).
     ring_again_s: float = 5.0

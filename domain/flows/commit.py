@@ -14,6 +14,7 @@ from domain.flows.fetch import Fetched
 from domain.flows.judge import Verdict, judge
 from domain.flows.recheck import lagging, set_rechecks, unconfirmed
 from domain.flows.recompute import Recomputed, before_commit, recompute_user
+from domain.flows.set_moments import set_moments
 from domain.model import Claim, EventState, Owner, PendingEvent
 from domain.rules.subscription import KNOWN_STATUSES
 from domain.store import customers, inbox, mirror, targets
@@ -144,6 +145,7 @@ async def _write_ours(
     )
     error = await _finish_ours(context, connection, work, events)
     await set_rechecks(context, connection, work.claim.target, lagging(events, work.fetched))
+    await set_moments(context, connection, work.claim.target, events, work.fetched)
     age_ms = await inbox.age_ms(connection, [event.event_id for event in events])
     settled = await _settle(connection, work, Owner.OURS, "processed", error)
     return msgspec.structs.replace(settled, recomputed=recomputed, read_at=before_commit(), age_ms=age_ms)

@@ -44,6 +44,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     awaited: tuple[dict[str, Any], ...] = ()
     #: A reference to confirm.
     ref: str | None = None
+    #: For a moment: watched fields that must no longer all be so; None: it is a recheck.
+    still: dict[str, Any] | None = None
 
 
 async def judge(connection: Connection, target: TargetRef, events: Sequence[PendingEvent]) -> Verdict:

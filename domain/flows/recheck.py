@@ -79,7 +79,9 @@ def _recheck(key: ObjectKey, events: Sequence[PendingEvent], fetched: Fetched) -
     if key in fetched.broken:
         return None
     kind, stripe_id = key
-    count = min(wish_of(event).count for event in events) + 1
+    # A moment that comes counts its own looks.
+    wishes = [wish for event in events if (wish := wish_of(event)).still is None]
+    count = min((wish.count for wish in wishes), default=0) + 1
     if key in fetched.missing:
         return _again(kind, stripe_id, Wish(count=count))
     read = fetched.watched.get(key, {})

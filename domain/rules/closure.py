@@ -38,6 +38,8 @@ def watched_fields(object_kind: str, found: Any) -> Watched:
         watched = {"deleted": bool(found.get("deleted"))}
     if object_kind == "subscription" and (items := _items(found)) is not None:
         watched["items"] = items
+    if object_kind == "subscription" and (period_end := _period_end(found)) is not None:
+        watched["period_end"] = period_end
     return watched
 
 
@@ -83,3 +85,12 @@ def _items(subscription: dict[str, Any]) -> list[list[Any]] | None:
         return sorted([item["id"], item["price"]["id"], item.get("quantity")] for item in data)
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _period_end(subscription: dict[str, Any]) -> int | None:
+    """The smallest period end of its items, unix seconds; None where the shape is another version's."""
+    try:
+        ends = [item["current_period_end"] for item in subscription["items"]["data"]]
+    except (KeyError, TypeError):
+        return None
+    return min(ends) if ends and all(isinstance(end, int) for end in ends) else None

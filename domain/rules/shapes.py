@@ -29,6 +29,8 @@ class MirroredCustomer(Struct, frozen=True, kw_only=True):
 class MirroredSubscription(Struct, frozen=True, kw_only=True):
     customer_id: str
     pause_resumes_at: datetime | None
+    #: None: real time.
+    test_clock_id: str | None = None
     subscription: Subscription
 
 
@@ -101,6 +103,7 @@ class _Subscription(Struct):
     trial_end: int | None = None
     pause_collection: _PauseCollection | None = None
     status_details: _StatusDetails | None = None
+    test_clock: str | None = None
 
 
 class _Charge(Struct):
@@ -172,6 +175,7 @@ def parse_subscription(answer: dict[str, Any]) -> MirroredSubscription:
     return MirroredSubscription(
         customer_id=found.customer,
         pause_resumes_at=_instant(found.pause_collection.resumes_at) if found.pause_collection else None,
+        test_clock_id=found.test_clock,
         subscription=Subscription(
             subscription_id=found.id,
             status=found.status,

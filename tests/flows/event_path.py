@@ -154,6 +154,16 @@ class EventPath:
         async with self.context.database.connection() as connection:
             return await targets.count_owed(connection)
 
+    async def make_due(self, cause: str) -> None:
+        """Bring every waiting timer of this cause to its moment; one that rests is left alone."""
+        await self.execute(
+            """
+            UPDATE timers SET due_at = clock_timestamp() - interval '1 s'
+            WHERE cause = $1 AND due_at < 'infinity'
+            """,
+            cause,
+        )
+
     # ── what can be seen ──
 
     async def answer(

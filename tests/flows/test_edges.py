@@ -41,7 +41,7 @@ async def run_owed(path: EventPath, *, times: int = 1) -> None:
 
 
 async def recheck(path: EventPath) -> None:
-    await path.execute("UPDATE timers SET due_at = clock_timestamp() - interval '1 s'")
+    await path.make_due("recheck")
     await fire_timers(path.context)
     await path.drain()
 
@@ -76,7 +76,7 @@ async def test_of_two_wishes_to_read_an_object_again_neither_is_forgotten(path: 
         subject = {**created["data"]["object"], "status": status}
         await path.deliver({**created, "id": f"evt_{number}", "data": {"object": subject}})
         await path.drain()
-    (timer,) = await path.rows("SELECT payload FROM timers")
+    (timer,) = await path.rows("SELECT payload FROM timers WHERE cause = 'recheck'")
     awaited = msgspec.json.decode(timer["payload"])["awaited"]
     assert {fields["status"] for fields in awaited} == {"past_due", "canceled"}
 
