@@ -11,11 +11,13 @@ from deploy.local.stripe_simulator import (
     charges,
     checkout,
     customers,
+    dispute_calls,
     endpoints,
     events,
     invoices,
+    payment_calls,
     payment_methods,
-    payments,
+    refunds,
     subscription_calls,
 )
 from deploy.local.stripe_simulator.control import control_routes
@@ -29,11 +31,13 @@ NOUNS = (
     charges,
     checkout,
     customers,
+    dispute_calls,
     endpoints,
     events,
     invoices,
+    payment_calls,
     payment_methods,
-    payments,
+    refunds,
     subscription_calls,
 )
 

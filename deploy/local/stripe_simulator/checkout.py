@@ -70,6 +70,7 @@ NEW_SESSION: Json = {
 def create_session(call: Call) -> Json:
     account, asked = call.account, call.params
     check_combination(asked)
+    check_expiry(account, asked)
     customer = None
     if "customer" in asked:
         customer = account.load_live("customer", asked["customer"], "customer")
@@ -92,6 +93,18 @@ def create_session(call: Call) -> Json:
     }
     account.put("checkout_draft", draft)
     return row
+
+
+def check_expiry(account: Account, asked: Json) -> None:
+    """Between 30 minutes and 24 hours from now; a minute of slack is for the caller's clock."""
+    now = account.now()
+    value = asked.get("expires_at", now + DAY_S)
+    if not now + HALF_HOUR_S - 60 <= value <= now + DAY_S + 60:
+        raise malformed(
+            "The `expires_at` timestamp must be less than 24 hours and at least 30 minutes from Checkout "
+            "Session creation.",
+            "expires_at",
+        )
 
 
 def load_line(account: Account, line: Json, number: int) -> Json:
@@ -227,18 +240,6 @@ def items_of_session(account: Account, row: Json) -> list[Json]:
     return [account.load("item", item_id) for item_id in draft["line_items"]]
 
 
-def expiry(raw: params.Raw, name: str) -> int:
-    """Between 30 minutes and 24 hours from now; a minute of slack is for the caller's clock."""
-    value, now = params.integer(raw, name), Account.now()
-    if not now + HALF_HOUR_S - 60 <= value <= now + DAY_S + 60:
-        raise malformed(
-            "The `expires_at` timestamp must be less than 24 hours and at least 30 minutes from Checkout "
-            "Session creation.",
-            name,
-        )
-    return value
-
-
 def refuse_method_types(raw: params.Raw, name: str) -> NoReturn:  # noqa: ARG001 (a Reader's signature)
     raise malformed(
         "`payment_method_types` is no longer accepted at this API version: payment methods are managed in "
@@ -261,7 +262,7 @@ CREATE: dict[str, params.Reader] = {
     "customer_creation": params.one_of("always", "if_required"),
     "customer_email": params.text,
     "customer_update": params.hash_of({"address": UPDATE, "name": UPDATE, "shipping": UPDATE}),
-    "expires_at": expiry,
+    "expires_at": params.integer,
     "line_items": params.list_of(
         params.hash_of(
             {"metadata": params.metadata, "price": params.text, "quantity": params.amount},

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from deploy.local.stripe_simulator import purchase
+from deploy.local.stripe_simulator import bank_control, purchase
 from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import record_event
 from deploy.local.stripe_simulator.faults import Fault
@@ -16,19 +16,14 @@ from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.seeding import Seed, plant
 from deploy.local.stripe_simulator.sender import DeliveryMode
 from deploy.local.stripe_simulator.simulator import Simulator
-from deploy.local.stripe_simulator.store import Account, Json
+from deploy.local.stripe_simulator.store import Json
 from deploy.local.stripe_simulator.subscriptions import emit_update
-
-
-class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every call may carry: the account it is about; None means the first."""
-
-    account: str | None = None
+from deploy.local.stripe_simulator.wishes import Wish, find_account
 
 
 class ResetWish(Wish, frozen=True, kw_only=True):
     #: Kinds of rows that stay, for instance `["product", "price", "webhook_endpoint"]`.
-    keep: list[str] = []
+    keep: list[str] = msgspec.field(default_factory=list)
 
 
 class DeliverWish(Wish, frozen=True, kw_only=True):
@@ -62,7 +57,7 @@ class EventWish(Wish, frozen=True, kw_only=True):
     type: str
     object: dict[str, Any]
     previous_attributes: dict[str, Any] | None = None
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class SeedWish(Seed, frozen=True, kw_only=True):
@@ -167,15 +162,6 @@ def add_account(simulator: Simulator, wish: AccountWish, _path: Json) -> Json:
     return {"account_id": account.account_id}
 
 
-def find_account(simulator: Simulator, account_id: str | None) -> Account:
-    if account_id is None:
-        return simulator.first
-    account = simulator.store.accounts.get(account_id)
-    if account is None:
-        raise StripeError(f"no account {account_id!r}: add it by POST /_sim/accounts", status=404)
-    return account
-
-
 def show_stats(simulator: Simulator, _query: Json) -> Json:
     return simulator.stats.summary()
 
@@ -208,6 +194,7 @@ def show_state(simulator: Simulator, _query: Json) -> Json:
 def control_routes(simulator: Simulator) -> list[Route]:
     """Every answer is JSON; a refusal has Stripe's envelope and says what to send instead."""
     writes: list[tuple[str, type[Any], Callable[[Simulator, Any, Json], Json]]] = [
+        *bank_control.WRITES,
         ("/_sim/accounts", AccountWish, add_account),
         ("/_sim/checkout/{id}/settle", SettleWish, settle),
         ("/_sim/deliver", DeliverWish, deliver),

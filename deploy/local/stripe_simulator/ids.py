@@ -3,10 +3,12 @@
 import secrets
 
 PREFIX_OF = {
+    "balance_transaction": "txn_",
     "charge": "ch_",
     "checkout.session": "cs_test_",
     "customer": "cus_",
     "delivery": "del_",
+    "dispute": "du_",
     "event": "evt_",
     "invoice": "in_",
     "invoice_payment": "inpay_",
@@ -17,9 +19,11 @@ PREFIX_OF = {
     "payment_method": "pm_",
     "price": "price_",
     "product": "prod_",
+    "refund": "re_",
     "request": "req_",
     "subscription": "sub_",
     "subscription_item": "si_",
+    "test_helpers.test_clock": "clock_",
     "webhook_endpoint": "we_",
     "webhook_secret": "whsec_",
 }

@@ -1,4 +1,7 @@
-"""Payment methods: cards that pay, and bank accounts whose payments settle later."""
+"""Payment methods: cards that do what Stripe's test cards do, and bank accounts whose payments settle later.
+
+A card's last four digits decide what it does, as at Stripe: see `TEST_CARDS`.
+"""
 
 import secrets
 
@@ -10,14 +13,32 @@ from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.store import Account, Json
 
-#: Stripe's names of test cards → the brand they attach as. The declined one fails when attached.
-TEST_CARDS = {"pm_card_visa": "visa", "pm_card_mastercard": "mastercard"}
+#: Stripe's names of test cards → brand and last four digits.
+TEST_CARDS = {
+    "pm_card_visa": ("visa", "4242"),
+    "pm_card_mastercard": ("mastercard", "4444"),
+    "pm_card_us": ("visa", "4242"),
+    # Declined by every charge, and already when it is attached.
+    "pm_card_chargeDeclined": ("visa", "0002"),
+    # Attaches, and every charge of it is declined.
+    "pm_card_chargeCustomerFail": ("visa", "0341"),
+    # Every charge asks for authentication, which nobody gives off session.
+    "pm_card_authenticationRequired": ("visa", "3184"),
+    # Charges are disputed at once: as fraud, as not received, or by an inquiry.
+    "pm_card_createDispute": ("visa", "0259"),
+    "pm_card_createDisputeProductNotReceived": ("visa", "2685"),
+    "pm_card_createDisputeInquiry": ("visa", "1976"),
+    # Refunds begin as pending; `/_sim/refunds/{id}` ends them.
+    "pm_card_pendingRefund": ("visa", "7726"),
+    # Refunds fail later; `/_sim/refunds/{id}` says when.
+    "pm_card_refundFail": ("visa", "5126"),
+}
 DECLINED_TEST_CARD = "pm_card_chargeDeclined"
 NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
 CHECKS = {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"}
 
 
-def card(brand: str = "visa") -> Json:
+def card(brand: str = "visa", last4: str = "4242") -> Json:
     """The `card` hash of a payment method."""
     return {
         "brand": brand,
@@ -29,7 +50,7 @@ def card(brand: str = "visa") -> Json:
         "fingerprint": secrets.token_hex(8),
         "funding": "credit",
         "generated_from": None,
-        "last4": "4242",
+        "last4": last4,
         "networks": {"available": [brand], "preferred": None},
         "regulated_status": "unregulated",
         "three_d_secure_usage": {"supported": True},
@@ -70,6 +91,11 @@ def new_method(account: Account, method_type: str, details: Json, email: str | N
     return row
 
 
+def last4_of(method: Json) -> str | None:
+    """What decides a card's behaviour; None for other methods."""
+    return method["card"]["last4"] if method["type"] == "card" else None
+
+
 def billing_details(email: str | None) -> Json:
     return {"address": NO_ADDRESS, "email": email, "name": None, "phone": None, "tax_id": None}
 
@@ -77,13 +103,19 @@ def billing_details(email: str | None) -> Json:
 def attach_method(account: Account, method_id: str, customer_id: str, request: Json | None) -> Json:
     """Attach a stored method, or a new one for the name of a test card; refuses like `require_usable`."""
     require_usable(account, method_id, customer_id)
-    if method_id in TEST_CARDS:
-        row = new_method(account, "card", card(TEST_CARDS[method_id]))
-    else:
-        row = account.load("payment_method", method_id)
+    row = usable_method(account, method_id, customer_id)
     row["customer"] = customer_id
     account.put("payment_method", row)
     emit(account, "payment_method.attached", row, request=request)
+    return row
+
+
+def usable_method(account: Account, method_id: str, customer_id: str | None) -> Json:
+    """A stored method, or a new one for the name of a test card; refuses another customer's."""
+    if method_id in TEST_CARDS:
+        return new_method(account, "card", card(*TEST_CARDS[method_id]))
+    row = account.load("payment_method", method_id, "payment_method")
+    require_own(row, customer_id)
     return row
 
 
@@ -91,9 +123,11 @@ def require_usable(account: Account, method_id: str, customer_id: str | None = N
     """Raises a card error for the test card that is always declined, refuses another customer's method."""
     if method_id == DECLINED_TEST_CARD:
         raise card_declined()
-    if method_id in TEST_CARDS:
-        return
-    row = account.load("payment_method", method_id, "payment_method")
+    if method_id not in TEST_CARDS:
+        require_own(account.load("payment_method", method_id, "payment_method"), customer_id)
+
+
+def require_own(row: Json, customer_id: str | None) -> None:
     if row["customer"] not in {None, customer_id}:
         raise refused(
             "The payment method you provided has already been attached to a customer.", "payment_method"

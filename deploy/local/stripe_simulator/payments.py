@@ -1,15 +1,21 @@
-"""Payment intents: paid, declined, or waiting for a bank transfer. A card pays, until a page declines it."""
+"""Payment intents: paid, declined, waiting for the customer or for a bank transfer.
+
+`attempt` lets the method decide, as Stripe's test cards do; the others are the outcomes by themselves.
+The calls of the API are in `payment_calls.py`.
+"""
 
 import secrets
 from copy import deepcopy
 
-from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator import disputes
 from deploy.local.stripe_simulator.charges import new_charge, outcome
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.ids import new_id
-from deploy.local.stripe_simulator.lists import list_params, page
-from deploy.local.stripe_simulator.operations import Call, Operation
+from deploy.local.stripe_simulator.payment_methods import last4_of
 from deploy.local.stripe_simulator.store import Account, Json
+
+#: Last digits of test cards whose charges are declined, or ask the customer first; see `payment_methods`.
+DECLINING, AUTHENTICATING = {"0002", "0341"}, {"3184"}
 
 #: An intent's fields before anything happens; the varying ones are filled in by `new_intent`.
 NEW_INTENT: Json = {
@@ -75,6 +81,23 @@ def new_intent(
     return row
 
 
+def attempt(account: Account, intent: Json, method: Json) -> str:
+    """Confirm the intent with this method; returns the status that the intent has then.
+
+    `succeeded`, `processing` (a bank transfer), `requires_payment_method` (declined) or `requires_action`.
+    """
+    if method["type"] != "card":
+        begin_delayed(account, intent, method)
+    elif last4_of(method) in DECLINING:
+        decline(account, intent, method)
+    elif last4_of(method) in AUTHENTICATING:
+        require_action(account, intent, method)
+    else:
+        succeed(account, intent, method)
+    status: str = intent["status"]
+    return status
+
+
 def succeed(account: Account, intent: Json, method: Json) -> Json:
     """The money arrives: by a new charge, or by the pending one of a delayed method."""
     pending = pending_charge(account, intent)
@@ -91,6 +114,7 @@ def succeed(account: Account, intent: Json, method: Json) -> Json:
         "amount_received": intent["amount"],
         "last_payment_error": None,
         "latest_charge": charge["id"],
+        "next_action": None,
         "payment_method": method["id"],
         "payment_method_types": [method["type"]],
         "status": "succeeded",
@@ -98,6 +122,7 @@ def succeed(account: Account, intent: Json, method: Json) -> Json:
     account.put("payment_intent", intent)
     emit(account, "charge.succeeded", charge)
     emit(account, "payment_intent.succeeded", intent)
+    disputes.open_by_test_card(account, charge, last4_of(method))
     return charge
 
 
@@ -114,6 +139,7 @@ def decline(account: Account, intent: Json, method: Json) -> Json:
     intent |= {
         "last_payment_error": {**DECLINED, "charge": charge["id"], "payment_method": method},
         "latest_charge": charge["id"],
+        "next_action": None,
         "payment_method": None,
         "status": "requires_payment_method",
     }
@@ -138,23 +164,32 @@ def begin_delayed(account: Account, intent: Json, method: Json) -> Json:
     return charge
 
 
+def require_action(account: Account, intent: Json, method: Json) -> None:
+    """The bank wants to see the customer; `succeed` or `decline` follows."""
+    intent |= {
+        "next_action": {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}},
+        "payment_method": method["id"],
+        "payment_method_types": [method["type"]],
+        "status": "requires_action",
+    }
+    account.put("payment_intent", intent)
+    emit(account, "payment_intent.requires_action", intent)
+
+
+def cancel(account: Account, intent: Json, reason: str | None = None, request: Json | None = None) -> None:
+    """Nobody can pay it any more; emits payment_intent.canceled."""
+    intent |= {
+        "canceled_at": account.now(),
+        "cancellation_reason": reason,
+        "next_action": None,
+        "status": "canceled",
+    }
+    account.put("payment_intent", intent)
+    emit(account, "payment_intent.canceled", intent, request=request)
+
+
 def pending_charge(account: Account, intent: Json) -> Json | None:
     if intent["latest_charge"] is None:
         return None
     charge = account.load("charge", intent["latest_charge"])
     return charge if charge["status"] == "pending" else None
-
-
-def list_intents(call: Call) -> Json:
-    rows = call.account.select("payment_intent", call.params, "customer")
-    return page(call, "payment_intent", rows, "/v1/payment_intents")
-
-
-def retrieve_intent(call: Call) -> Json:
-    return call.account.load("payment_intent", call.id)
-
-
-OPERATIONS = (
-    Operation("GET", "/v1/payment_intents", list_intents, list_params(customer=params.text)),
-    Operation("GET", "/v1/payment_intents/{id}", retrieve_intent),
-)

@@ -28,6 +28,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "subscription": "subscription",
     },
     "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "invoice": {
         "customer": "customer",
         "default_payment_method": "payment_method",
@@ -46,6 +47,12 @@ REFERENCES: dict[str, dict[str, str]] = {
     "payment_method": {"customer": "customer"},
     "price": {"product": "product"},
     "product": {"default_price": "price"},
+    "refund": {
+        "charge": "charge",
+        "customer": "customer",
+        "payment_intent": "payment_intent",
+        "payment_method": "payment_method",
+    },
     "subscription": {
         "customer": "customer",
         "default_payment_method": "payment_method",
@@ -117,8 +124,9 @@ def customer_subscriptions(account: Account, customer: Json) -> Json:
 
 
 def charge_refunds(account: Account, charge: Json) -> Json:
-    # No call refunds yet, so the list of every charge is empty.
-    return nested_list(account, [], f"/v1/charges/{charge['id']}/refunds")
+    rows = account.where("refund", "charge", charge["id"])
+    rows.reverse()
+    return nested_list(account, rows, f"/v1/charges/{charge['id']}/refunds")
 
 
 def price_currency_options(account: Account, price: Json) -> Json:

@@ -6,7 +6,8 @@ Whoever changes a row puts it again: that keeps the indexes right and marks it f
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -22,6 +23,11 @@ def invoice_subscription(invoice: Json) -> str | None:
     return subscription
 
 
+def paying_intent(payment: Json) -> str | None:
+    intent: str | None = payment["payment"].get("payment_intent")
+    return intent
+
+
 def field(name: str) -> Callable[[Json], str | None]:
     return lambda row: row.get(name)
 
@@ -33,18 +39,34 @@ INDEXES: dict[str, dict[str, Callable[[Json], str | None]]] = {
         name: field(name) for name in ("customer", "payment_intent", "status", "subscription")
     },
     "customer": {"email": field("email")},
+    "dispute": {"charge": field("charge"), "payment_intent": field("payment_intent")},
     "invoice": {"customer": field("customer"), "subscription": invoice_subscription},
     "invoice_payment": {"invoice": field("invoice")},
     "line_item": {"invoice": field("invoice")},
     "payment_intent": {"customer": field("customer")},
     "payment_method": {"customer": field("customer")},
     "price": {"product": field("product"), "lookup_key": field("lookup_key")},
-    "subscription": {"customer": field("customer")},
+    "refund": {"charge": field("charge"), "payment_intent": field("payment_intent")},
+    "subscription": {"customer": field("customer"), "test_clock": field("test_clock")},
     "subscription_item": {"subscription": field("subscription")},
 }
 
 #: Kinds of ours that hold what Stripe does not show of an object, under the same id.
-SATELLITES = {"checkout.session": "checkout_draft", "webhook_endpoint": "endpoint_secret"}
+SATELLITES = {
+    "checkout.session": "checkout_draft",
+    "event": "event_moment",
+    "invoice": "invoice_plan",
+    "subscription": "subscription_plan",
+    "webhook_endpoint": "endpoint_secret",
+}
+#: Kinds of rows to which something happens when time passes → the row that `due.py` then looks at.
+TIMED: dict[str, Callable[[Json], tuple[str, str]]] = {
+    "checkout.session": lambda row: ("checkout.session", row["id"]),
+    "invoice": lambda row: ("invoice", row["id"]),
+    "subscription": lambda row: ("subscription", row["id"]),
+    "subscription_item": lambda row: ("subscription", row["subscription"]),
+    "subscription_plan": lambda row: ("subscription", row["id"]),
+}
 
 
 class Account:
@@ -60,6 +82,12 @@ class Account:
         self.dirty: dict[tuple[str, str], None] = {}
         #: Ids of delivery rows made since the last commit; the sender takes them after it.
         self.outbox: list[str] = []
+        #: What `now` answers while something of a test clock is done, in seconds since 1970; None: real time.
+        self.moment: int | None = None
+        #: (kind, id) of rows whose next due moment may have changed, until `due.py` has looked.
+        self.stirred: dict[tuple[str, str], None] = {}
+        #: Test clock (None: real time) → heap of (due moment, order, kind, id), kept by `due.py`.
+        self.agendas: dict[str | None, list[tuple[int, int, str, str]]] = {}
         self._order: dict[str, int] = {}
         self._orders = count()
         self._index: dict[tuple[str, str, str], dict[str, None]] = {}
@@ -76,6 +104,8 @@ class Account:
         self.rows.setdefault(kind, {})[row_id] = row
         if row_id not in self._order:
             self._order[row_id] = next(self._orders)
+        if kind in TIMED:
+            self.stirred[TIMED[kind](row)] = None
         if kind in INDEXES:
             self._forget(kind, row_id)
             places = [(kind, name, read(row)) for name, read in INDEXES[kind].items()]
@@ -135,10 +165,18 @@ class Account:
         """A number that grows with each row of the account; `created` has only whole seconds."""
         return self._order[row["id"]]
 
-    @staticmethod
-    def now() -> int:
-        """The clock in whole seconds, as Stripe writes moments."""
-        return int(time.time())
+    def now(self) -> int:
+        """The clock in whole seconds, as Stripe writes moments: simulated inside of `standing_at`."""
+        return int(time.time()) if self.moment is None else self.moment
+
+    @contextmanager
+    def standing_at(self, moment: int | None) -> Iterator[None]:
+        """Let `now` answer this moment while inside; None: real time."""
+        before, self.moment = self.moment, moment
+        try:
+            yield
+        finally:
+            self.moment = before
 
     def _forget(self, kind: str, row_id: str) -> None:
         for place in self._indexed.pop((kind, row_id), []):

@@ -83,6 +83,19 @@ class SimulatorHandle:
     async def change_subscription(self, subscription_id: str, **fields: Any) -> Json:
         return await self.post(f"subscriptions/{subscription_id}", fields=fields)
 
+    async def dispute(self, payment: str, **wish: Any) -> Json:
+        """The bank disputes a charge, payment intent, invoice, session or subscription."""
+        return await self.post("disputes", payment=payment, **wish)
+
+    async def move_dispute(self, dispute_id: str, status: str) -> Json:
+        return await self.post(f"disputes/{dispute_id}", status=status)
+
+    async def move_refund(self, refund_id: str, status: str) -> Json:
+        return await self.post(f"refunds/{refund_id}", status=status)
+
+    async def fail_refund(self, refund_id: str, **wish: Any) -> Json:
+        return await self.post(f"refunds/{refund_id}/fail", **wish)
+
     async def add_account(self, secret_key: str, account_id: str) -> Json:
         return await self.post("accounts", secret_key=secret_key, account_id=account_id)
 

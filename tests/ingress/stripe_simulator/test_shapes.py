@@ -13,6 +13,7 @@ import stripe
 from deploy.local.stripe_simulator.rendering import INCLUDABLE, expand, render
 from deploy.local.stripe_simulator.store import SATELLITES, Account
 from deploy.local.stripe_simulator.testing import SimulatorHandle
+from tests.ingress.stripe_simulator.money import buy
 from tests.ingress.stripe_simulator.receiver import Receiver
 from tests.ingress.stripe_simulator.sdk import Json, ask, open_session, subscribe
 
@@ -81,6 +82,22 @@ async def live_through_everything(sim: SimulatorHandle, client: stripe.StripeCli
     await ask(client, "post", path, cancel_at_period_end=True, pause_collection={"behavior": "void"})
     await ask(client, "delete", path, cancellation_details={"comment": "enough"})
     await ask(client, "post", f"/v1/customers/{made['customer']}", address={"city": "Bern"})
+    await take_everything_back(sim, client)
+
+
+async def take_everything_back(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+    charge = await buy(sim, client)
+    refund = await ask(client, "post", "/v1/refunds", charge=charge["id"], amount=100)
+    await sim.fail_refund(refund["id"])
+    dispute = await sim.dispute(charge["id"], status="warning_needs_response")
+    await sim.move_dispute(dispute["id"], "needs_response")
+    await client.v1.disputes.close_async(dispute["id"])
+    intent = {"amount": 100, "currency": "usd", "confirm": True}
+    await ask(client, "post", "/v1/payment_intents", payment_method="pm_card_pendingRefund", **intent)
+    waiting = await ask(
+        client, "post", "/v1/payment_intents", payment_method="pm_card_authenticationRequired", **intent
+    )
+    await client.v1.payment_intents.cancel_async(waiting["id"])
 
 
 async def test_every_object_and_every_event_has_the_pinned_shape(
