@@ -44,6 +44,29 @@ async def find_head(connection: Connection, project: str) -> HeadRow | None:
     return None if row is None else HeadRow(**row)
 
 
+async def find_version(connection: Connection, project: str, version: int) -> HeadRow | None:
+    """One version as if it were the head; None: there is no such version."""
+    row = await connection.fetchrow(
+        "SELECT project, version, sha256, applied_at FROM catalogs WHERE project = $1 AND version = $2",
+        project,
+        version,
+    )
+    return None if row is None else HeadRow(**row)
+
+
+async def find_version_at(connection: Connection, project: str, at: datetime) -> HeadRow | None:
+    """The version in force at `at`; before the first one, the first one. None: never applied."""
+    row = await connection.fetchrow(
+        """
+        SELECT project, version, sha256, applied_at FROM catalogs WHERE project = $1
+        ORDER BY applied_at <= $2 DESC, CASE WHEN applied_at <= $2 THEN -version ELSE version END LIMIT 1
+        """,
+        project,
+        at,
+    )
+    return None if row is None else HeadRow(**row)
+
+
 async def list_versions(connection: Connection, project: str, up_to: int) -> list[EarlierVersion]:
     """Versions 1 to `up_to` with their bodies, oldest first."""
     rows = await connection.fetch(

@@ -22,6 +22,16 @@ class LockedUser(Struct, frozen=True, kw_only=True):
     clock_at: datetime | None
 
 
+class UserRow(Struct, frozen=True, kw_only=True):
+    user_key: int
+    #: Of its last recompute.
+    catalog_version: int
+    #: When a stored answer next changes by itself; None: no instant is known.
+    next_boundary_at: datetime | None
+    #: Frozen time of the user's Stripe test clock; None: real time.
+    clock_at: datetime | None
+
+
 async def find_owner(connection: Connection, customer_id: str) -> CustomerOwner | None:
     """The user a Stripe customer belongs to; None: no row of ours holds its id."""
     row = await connection.fetchrow(
@@ -50,6 +60,26 @@ async def bury_customer(connection: Connection, customer_id: str) -> None:
         """,
         customer_id,
     )
+
+
+async def find_user_key(connection: Connection, project: str, user_id: str) -> int | None:
+    """None: the project has no such user."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        "SELECT user_key FROM users WHERE project = $1 AND user_id = $2", project, user_id
+    )
+
+
+async def find_user(connection: Connection, project: str, user_id: str) -> UserRow | None:
+    """A user without a lock, for who only reads; None: the project has no such user."""
+    row = await connection.fetchrow(
+        """
+        SELECT user_key, catalog_version, next_boundary_at, clock_at FROM users
+        WHERE project = $1 AND user_id = $2
+        """,
+        project,
+        user_id,
+    )
+    return None if row is None else UserRow(**row)
 
 
 async def lock_user(connection: Connection, user_key: int) -> LockedUser:

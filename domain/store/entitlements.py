@@ -4,11 +4,28 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec import Struct
 
 from domain.model import StoredSegment, StoredSet
 from domain.store.session import Connection, Record
 
 _decode_segments = msgspec.json.Decoder(tuple[StoredSegment, ...]).decode
+
+
+class HistoryRow(Struct, frozen=True, kw_only=True):
+    """One version that was answered, and what it was computed from."""
+
+    version: int
+    #: Business time from which it was answered.
+    begins_at: datetime
+    #: Known then as its end; None: none was known.
+    ends_at: datetime | None
+    cause: str
+    catalog_version: int
+    #: JSON of `Facts`.
+    facts: bytes
+    #: JSON of the `EntitlementSet`, byte for byte.
+    body: bytes
 
 
 async def find_set(connection: Connection, project: str, user_id: str, app: str) -> StoredSet | None:
@@ -113,6 +130,44 @@ async def last_facts(connection: Connection, user_key: int, app: str) -> tuple[i
         app,
     )
     return None if row is None else (row["version"], row["facts"].encode())
+
+
+async def find_answered(
+    connection: Connection, project: str, user_key: int, app: str, at: datetime
+) -> HistoryRow | None:
+    """The newest version in history that had begun at `at`; None: nothing was answered yet.
+
+    Versions and their beginnings rise together, so this is what was answered then, unless a later segment
+    of the stored timeline had begun: those come into history with the next recompute.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT version, begins_at, ends_at, cause, catalog_version, facts::text AS facts, body::text AS body
+        FROM entitlement_history
+        WHERE project = $1 AND user_key = $2 AND app = $3 AND begins_at <= $4
+        ORDER BY version DESC LIMIT 1
+        """,
+        project,
+        user_key,
+        app,
+        at,
+    )
+    if row is None:
+        return None
+    return HistoryRow(**{**row, "facts": row["facts"].encode(), "body": row["body"].encode()})
+
+
+async def find_first_answer(connection: Connection, project: str, user_key: int, app: str) -> datetime | None:
+    """Since when there are stored answers; None: there are none."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        """
+        SELECT begins_at FROM entitlement_history
+        WHERE project = $1 AND user_key = $2 AND app = $3 ORDER BY version LIMIT 1
+        """,
+        project,
+        user_key,
+        app,
+    )
 
 
 async def list_users_to_recompute(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
