@@ -14,9 +14,11 @@ from domain.cache import cache_key
 from domain.context import Context
 from domain.errors import Broken, Unavailable
 from domain.flows.read_catalog import Head, find_head
-from domain.model import CachedSet, Facts, StoredSegment, StoredSet, Timeline
-from domain.rules.timeline import decode_timeline, encode_timeline, is_same_from, timeline
-from domain.store import customers, entitlements, mirror
+from domain.model import CachedSet, EntitlementSet, Facts, StoredSegment, StoredSet, Timeline
+from domain.rules.changes import list_changed
+from domain.rules.entitlements import compute
+from domain.rules.timeline import decode_timeline, encode_timeline, is_same_from, segment_at, timeline
+from domain.store import changes, customers, entitlements, mirror
 from domain.store.customers import LockedUser
 from domain.store.session import Connection
 from domain.telemetry import get_logger
@@ -155,11 +157,14 @@ async def _recompute_app(
     await entitlements.append_history(
         connection, fresh, [(first_version, fresh.segments[0])], cause=cause, facts=_encode(facts)
     )
+    before = _answered_before(stored, head, app, now)
+    differing = list_changed(before, new[0].entitlements)
+    await changes.append_changes(connection, fresh, [(first_version, differing)], cause=cause)
     return fresh, True
 
 
 async def _append_begun(connection: Connection, stored: StoredSet, now: datetime) -> None:
-    """Segments begun since the last recompute were answered: history says so, with their version."""
+    """Segments begun since the last recompute were answered: history and feed say so, with their version."""
     begun = [
         (stored.first_version + index, segment)
         for index, segment in enumerate(stored.segments)
@@ -168,8 +173,23 @@ async def _append_begun(connection: Connection, stored: StoredSet, now: datetime
     if not begun:
         return
     last = await entitlements.last_facts(connection, stored.user_key, stored.app)
-    if last is not None and last[0] < begun[-1][0]:
-        await entitlements.append_history(connection, stored, begun, cause="boundary", facts=last[1])
+    if last is None or last[0] >= begun[-1][0]:
+        return
+    await entitlements.append_history(connection, stored, begun, cause="boundary", facts=last[1])
+    answers = [segment.entitlements for segment in _timeline_of(stored)]
+    differing = [
+        (version, list_changed(answers[index], answers[index + 1]))
+        for index, (version, _) in enumerate(begun)
+        if version > last[0]
+    ]
+    await changes.append_changes(connection, stored, differing, cause="boundary")
+
+
+def _answered_before(stored: StoredSet | None, head: Head, app: str, now: datetime) -> EntitlementSet:
+    """What held until a new version: the stored segment of `now`, or the defaults of the catalog head."""
+    if stored is None:
+        return compute(Facts(), head.catalog, app, now)
+    return segment_at(_timeline_of(stored), now)[1].entitlements
 
 
 def _timeline_of(stored: StoredSet) -> Timeline:
