@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
+from domain.flows.changes import number_changes
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.recompute import recompute_due
 from domain.flows.sweep import fire_timers, sweep_targets
@@ -53,6 +54,10 @@ class Scheduler:
         """Bring answers up that changed by themselves. Answers how many users."""
         return await recompute_due(self._context)
 
+    async def number_changes(self) -> int:
+        """Give positions in the feed to changes that nobody has read yet. Answers how many."""
+        return await number_changes(self._context)
+
     async def _ring_or_sync(self, owed: Sequence[int]) -> None:
         if not owed:
             return
@@ -81,6 +86,7 @@ JOBS = (
     Job("sweep", Scheduler.sweep, 1.0),
     Job("fire_timers", Scheduler.fire_timers, 1.0),
     Job("recompute_due", Scheduler.recompute_due, 1.0),
+    Job("number_changes", Scheduler.number_changes, 1.0),
 )
 
 
