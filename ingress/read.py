@@ -8,6 +8,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.flows.lookup import Answer
+from ingress import changes
 from ingress.auth import authenticate, choose_app
 from ingress.health import ROUTES as HEALTH
 from ingress.lifespan import Running, lifespan_of
@@ -99,6 +100,8 @@ class Shortcut:
 SET_DOOR = SetDoor()
 ROUTES = [
     Route(PATH, SET_DOOR, methods=["GET"]),
+    # Before `{feature}`: these names are ours.
+    *changes.ROUTES,
     Route(PATH + "/{feature}", FeatureDoor(), methods=["GET"]),
 ]
 

@@ -5,7 +5,7 @@ reaches a flow.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
@@ -23,6 +23,8 @@ MAX_PARAMETERS = 32
 #: Features of one request: more than any catalog has, and a bound for the work.
 MAX_FEATURES = 100
 USER_ID_LENGTH = 255
+#: Rows of one page of a list.
+MAX_LIMIT = 100
 
 #: A user as its project names it: opaque. Postgres cannot store NUL.
 UserId = Annotated[str, Meta(min_length=1, max_length=USER_ID_LENGTH, pattern=r"^[^\x00]*\Z")]
@@ -112,6 +114,15 @@ def parse_features(text: str) -> list[str]:
         what = f"1 to {MAX_FEATURES} feature keys, separated by commas"
         raise Invalid("This is no list of features.", errors=(FieldError("features", what),))
     return features
+
+
+def parse_limit(parameters: Mapping[str, str]) -> int:
+    """Rows of a page: `limit`, left out MAX_LIMIT. Raises: Invalid, where it is no number from 1 to that."""
+    text = parameters.get("limit", str(MAX_LIMIT))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_LIMIT)) else 0
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Invalid("This is no limit.", errors=(FieldError("limit", f"1 to {MAX_LIMIT}"),))
+    return limit
 
 
 def _unknown_parameter(name: str, known: Collection[str]) -> FieldError:
