@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from datetime import datetime
-from datetime import datetime
 
 from msgspec import Struct
 
