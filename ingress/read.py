@@ -8,7 +8,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.flows.lookup import Answer
-from ingress import changes
+from ingress import changes, explain
 from ingress.auth import authenticate, choose_app
 from ingress.health import ROUTES as HEALTH
 from ingress.lifespan import Running, lifespan_of
@@ -103,6 +103,7 @@ ROUTES = [
     # Before `{feature}`: these names are ours.
     *changes.ROUTES,
     Route(PATH + "/{feature}", FeatureDoor(), methods=["GET"]),
+    *explain.ROUTES,
 ]
 
 
