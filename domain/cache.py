@@ -122,17 +122,12 @@ class Cache:
         Raises:
             Unavailable: Redis is away, or was within the last PAUSE_S.
         """
-        entry, head = await self._ask(lambda client: client.mget(key, _head_key(project)))
-        if entry is None:
-            return None
-        try:
-            cached = _decode_set(entry.partition(b"\n")[2])
-        except msgspec.DecodeError:
-            # Another release wrote it in another shape: its own readers understand it, Postgres helps ours.
-            return None
-        stored = cached.stored
-        is_over = stored.first_version == 0 and head is not None and stored.catalog_version < int(head)
-        return None if is_over else cached
+        return (await self.find_all(project, [key]))[0]
+
+    async def find_all(self, project: str, keys: Sequence[str]) -> list[CachedSet | None]:
+        """The entries under these keys of one project, in their order and in one question; else as `find`."""
+        *entries, head = await self._ask(lambda client: client.mget(*keys, _head_key(project)))
+        return [_read_entry(entry, head) for entry in entries]
 
     async def store(self, entries: Sequence[tuple[str, CachedSet]]) -> None:
         """Store each `(cache_key, set)` unless a higher (first_version, catalog_version) is there.
@@ -279,6 +274,19 @@ def _hand_over(data: bytes, receive: Callable[[Message], None]) -> None:
         log.warning("cache_message_unknown", size=len(data))
         return
     receive(message)
+
+
+def _read_entry(entry: bytes | None, head: bytes | None) -> CachedSet | None:
+    if entry is None:
+        return None
+    try:
+        cached = _decode_set(entry.partition(b"\n")[2])
+    except msgspec.DecodeError:
+        # Another release wrote it in another shape: its own readers understand it, Postgres helps ours.
+        return None
+    stored = cached.stored
+    is_over = stored.first_version == 0 and head is not None and stored.catalog_version < int(head)
+    return None if is_over else cached
 
 
 def _head_key(project: str) -> str:

@@ -1,14 +1,15 @@
-"""Look up what a user may use: in-process memory, then Redis, then Postgres.
+"""Look up what users may use: in-process memory, then Redis, then Postgres.
 
 An entry is *fresh* for `fresh_s` after its bytes left Postgres, wherever it is copied to, and kept for
 `stale_s`. While Postgres is away a kept entry is answered as stale; defaults are only ever answered when
-Postgres (or a kept entry that came from it) said that a user has no set. Memory is fresh only while the
-subscription that ends its entries is up: what was read under an earlier subscription counts as kept.
+Postgres (or a kept entry that came from it) said that a user has no set.
+
+Many users cost as many questions as one: one to Redis, and one statement for those it cannot answer.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -17,10 +18,11 @@ from domain.cache import CatalogChanged, SetChanged, cache_key
 from domain.context import Context
 from domain.errors import Unavailable
 from domain.flows.defaults import find_defaults
+from domain.flows.memory import UNWATCHED, Memory, Names, is_lower, newest
 from domain.model import CachedSet
 from domain.rules.answer import Answer, answer_at
 from domain.store import entitlements
-from domain.store.bounded import BoundedReads
+from domain.store.bounded import TIMEOUT_S, BoundedReads
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
@@ -30,66 +32,47 @@ log = get_logger()
 
 #: Entries of one process, about 3 KB each: half of the 60 MB a reader may take.
 KEPT_AT_MOST = 10_000
-#: A stamp further in the future comes from a clock that is wrong: such an entry is not fresh.
-SKEW_S = 1.0
+#: Entries copied to Redis in one go: each script takes it some 20 µs, and readers wait meanwhile.
+COPIED_AT_ONCE = 100
 
-#: (project, app, user_id)
-Names = tuple[str, str, str]
-#: Epoch of an entry that no subscription watches, and of a process whose subscription is down: never equal.
-UNWATCHED, DOWN = -1, 0
+#: (entry, whether it is fresh)
+Found = tuple[CachedSet, bool]
 
 
-class _Kept(Struct):
-    """One entry of memory, with the answer of the segment it was last asked in."""
-
-    cached: CachedSet
-    key: str
-    #: The subscription it was read under; UNWATCHED: only good as a stale answer.
-    epoch: int
-    answer: Answer
-    #: Unix seconds between which `answer` holds.
-    holds_from: float
-    holds_until: float
-
-
-class _Flight(Struct):
+class _Flight(Struct, eq=False):
     """A question under way that everybody who wants the same answer waits for."""
 
-    project: str
+    names: Names
     key: str
     epoch: int
-    task: "asyncio.Task[tuple[CachedSet, bool]] | None" = None
+    #: What memory held when it began.
+    kept: CachedSet | None
+    landed: "asyncio.Future[Found]"
 
 
 class Lookup:
     """The answers of one process; one per process."""
 
-    def __init__(self, context: Context, *, kept_at_most: int = KEPT_AT_MOST) -> None:
+    def __init__(
+        self, context: Context, *, kept_at_most: int = KEPT_AT_MOST, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """`timeout_s`: how long Postgres may take for one question."""
         self._cache = context.cache
-        self._reads = BoundedReads(context.database)
-        self._fresh_s = context.settings.fresh_s
+        self._reads = BoundedReads(context.database, timeout_s=timeout_s)
         self._stale_s = context.settings.stale_s
-        self._kept_at_most = kept_at_most
-        self._kept: OrderedDict[Names, _Kept] = OrderedDict()
-        self._names: dict[str, Names] = {}
+        self._memory = Memory(fresh_s=context.settings.fresh_s, kept_at_most=kept_at_most)
         self._flights: dict[str, _Flight] = {}
-        self._stores: set[asyncio.Task[None]] = set()
-        self._subscriptions = 0
-        self._epoch = DOWN
+        #: The loop keeps tasks by weak references only.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the subscription is up, so that memory may be fresh."""
+        return self._memory.epoch > 0
 
     def find_ready(self, project: str, app: str, user_id: str) -> Answer | None:
         """The answer, where memory is fresh; None: `find` must ask."""
-        kept = self._kept.get((project, app, user_id))
-        if kept is None or kept.epoch != self._epoch:
-            return None
-        now = time.time()
-        read_at = kept.cached.read_at
-        if not read_at - SKEW_S <= now < read_at + self._fresh_s:
-            return None
-        self._kept.move_to_end((project, app, user_id))
-        if not kept.holds_from <= now < kept.holds_until:
-            _render(kept, user_id, now)
-        return kept.answer
+        return self._memory.find_ready((project, app, user_id))
 
     async def find(self, project: str, app: str, user_id: str) -> Answer:
         """The answer of this moment, stale where nobody can vouch for it.
@@ -100,182 +83,186 @@ class Lookup:
             Unknown: there is no such project, or its catalog has no such app.
             Unavailable: Postgres is away, and nothing at most `stale_s` old is kept.
         """
-        if (ready := self.find_ready(project, app, user_id)) is not None:
-            return ready
-        cached, is_live = await self._ask_together((project, app, user_id))
-        stale_since = None if is_live else datetime.fromtimestamp(cached.read_at, UTC)
-        return answer_at(cached.stored, user_id, datetime.now(UTC), stale_since)
+        return (await self.find_all(project, app, [user_id]))[0]
+
+    async def find_all(self, project: str, app: str, user_ids: Sequence[str]) -> list[Answer]:
+        """The answers for these users (each once), in their order; errors as `find`, for any of them."""
+        answers = {user_id: self._memory.find_ready((project, app, user_id)) for user_id in user_ids}
+        missing = [user_id for user_id, answer in answers.items() if answer is None]
+        flights = self._ask_together(project, app, missing)
+        for flight in flights:
+            # One who leaves (a deadline, a closed connection) must not take the answer from the others.
+            cached, is_live = await asyncio.shield(flight.landed)
+            stale_since = None if is_live else datetime.fromtimestamp(cached.read_at, UTC)
+            user_id = flight.names[2]
+            answers[user_id] = answer_at(cached.stored, user_id, datetime.now(UTC), stale_since)
+        return [answer for answer in answers.values() if answer is not None]
 
     def can_answer_alone(self) -> bool:
         """Whether memory holds anything that is still young enough to be answered as stale."""
-        oldest = time.time() - self._stale_s
-        return any(kept.cached.read_at > oldest for kept in self._kept.values())
+        return self._memory.holds_any_from(time.time() - self._stale_s)
 
     def begin_watching(self) -> None:
         """The subscription is up: what is read from now on is fresh until it is ended or `fresh_s` old."""
-        self._subscriptions += 1
-        self._epoch = self._subscriptions
+        self._memory.begin_watching()
 
     def end_watching(self) -> None:
         """The subscription is down: nothing in memory is fresh until it is read again."""
-        self._epoch = DOWN
+        self._memory.end_watching()
 
     def end_set(self, change: SetChanged) -> None:
         """Newer answers were stored: ours, and a question under way that may have read older ones."""
-        self._leave(change.key)
-        names = self._names.get(change.key)
-        if names is None:
-            return
-        kept = self._kept[names]
+        self._flights.pop(change.key, None)
         told = (change.first_version, change.catalog_version, change.read_at)
-        if _newness(kept.cached) < told:
-            kept.epoch = UNWATCHED
+        self._memory.end_older(change.key, told)
 
     def end_defaults(self, change: CatalogChanged) -> None:
         """A catalog has a new head: defaults of its earlier ones are over."""
-        for key in [key for key, flight in self._flights.items() if flight.project == change.project]:
-            self._leave(key)
-        for (project, _, _), kept in self._kept.items():
-            if project == change.project and _rank(kept.cached) < (1, 0):
-                kept.epoch = UNWATCHED
+        for key in [key for key, flight in self._flights.items() if flight.names[0] == change.project]:
+            del self._flights[key]
+        self._memory.end_defaults(change.project)
 
     async def close(self) -> None:
         """Wait for what is still on its way to Redis or from Postgres."""
-        flights = [flight.task for flight in self._flights.values() if flight.task is not None]
-        await asyncio.gather(*self._stores, *flights, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _ask_together(self, names: Names) -> tuple[CachedSet, bool]:
-        project, app, user_id = names
-        key = cache_key(project, user_id, app)
-        flight = self._flights.get(key)
-        if flight is None or flight.task is None:
-            flight = _Flight(project, key, self._epoch)
-            flight.task = asyncio.create_task(self._ask(names, flight))
-            self._flights[key] = flight
-            flight.task.add_done_callback(lambda done: self._land(flight, done))
-        # One who leaves (a deadline, a closed connection) must not take the answer from the others.
-        return await asyncio.shield(flight.task)
+    def _ask_together(self, project: str, app: str, user_ids: Sequence[str]) -> list[_Flight]:
+        """A flight for each user: one that is under way already, or a seat in a new one for all the rest."""
+        flights, new = [], []
+        for user_id in user_ids:
+            key = cache_key(project, user_id, app)
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._begin((project, app, user_id), key)
+                new.append(flight)
+            flights.append(flight)
+        if new:
+            self._run(self._fly(project, app, new))
+        return flights
 
-    async def _ask(self, names: Names, flight: _Flight) -> tuple[CachedSet, bool]:
-        """(entry, whether it is fresh), from the nearest place that can vouch for it."""
-        kept = self._kept[names].cached if names in self._kept else None
-        copied = await self._ask_redis(flight)
-        if copied is not None and self._is_fresh(copied) and not _is_lower(copied, kept):
-            self._remember(names, copied, flight)
-            return copied, True
+    def _begin(self, names: Names, key: str) -> _Flight:
+        landed: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        flight = _Flight(names, key, self._memory.epoch, self._memory.find(names), landed)
+        self._flights[key] = flight
+        return flight
+
+    async def _fly(self, project: str, app: str, flights: Sequence[_Flight]) -> None:
         try:
-            read = await self._ask_postgres(names)
-        except Unavailable:
-            best = _newest(kept, copied)
-            if best is None or not self._is_kept(best):
+            await self._ask(project, app, flights)
+        except BaseException as error:
+            for flight in flights:
+                self._fail(flight, error)
+            if not isinstance(error, Exception):
                 raise
-            return best, False
-        if kept is not None and _is_lower(read, kept) and self._is_kept(kept):
+
+    async def _ask(self, project: str, app: str, flights: Sequence[_Flight]) -> None:
+        """Land each flight with its entry from the nearest place that can vouch for it."""
+        copies = await self._ask_redis(project, flights)
+        rest: list[tuple[_Flight, CachedSet | None]] = []
+        for flight, copied in zip(flights, copies, strict=True):
+            if copied is not None and self._memory.is_fresh(copied) and not is_lower(copied, flight.kept):
+                self._land(flight, copied)
+            else:
+                rest.append((flight, copied))
+        if not rest:
+            return
+        try:
+            read = await self._ask_postgres(project, app, [flight for flight, _ in rest])
+        except Unavailable as error:
+            for flight, copied in rest:
+                self._land_stale(flight, copied, error)
+            return
+        current = [flight for flight, _ in rest if self._land_read(flight, read[flight.names[2]])]
+        self._copy_to_redis([(flight.key, read[flight.names[2]]) for flight in current])
+
+    async def _ask_redis(self, project: str, flights: Sequence[_Flight]) -> Sequence[CachedSet | None]:
+        nothing = [None] * len(flights)
+        if self._cache is None:
+            return nothing
+        try:
+            return await self._cache.find_all(project, [flight.key for flight in flights])
+        except Unavailable:
+            return nothing
+
+    async def _ask_postgres(self, project: str, app: str, flights: Sequence[_Flight]) -> dict[str, CachedSet]:
+        """What Postgres has for these users, by user id: a stored set, or the defaults of the head."""
+        user_ids = [flight.names[2] for flight in flights]
+        read_at = time.time()
+
+        async def find(connection: Connection) -> dict[str, CachedSet]:
+            found = await entitlements.find_sets(connection, project, user_ids, app)
+            if len(found) < len(user_ids):
+                defaults = await find_defaults(connection, project, app)
+                found = {user_id: found.get(user_id, defaults) for user_id in user_ids}
+            return {user_id: CachedSet(stored=stored, read_at=read_at) for user_id, stored in found.items()}
+
+        return await self._reads.ask(find)
+
+    def _land_stale(self, flight: _Flight, copied: CachedSet | None, error: Unavailable) -> None:
+        """Postgres is away: the newest copy that is young enough answers."""
+        best = newest((flight.kept, copied))
+        if best is None or not self._is_kept(best):
+            self._fail(flight, error)
+        else:
+            self._end(flight, (best, False))
+
+    def _land_read(self, flight: _Flight, read: CachedSet) -> bool:
+        """Answers whether `read` is what holds, so that Redis may have it."""
+        kept = flight.kept
+        if kept is not None and is_lower(read, kept) and self._is_kept(kept):
             # A database restored from a backup or a replica that lags: nobody is answered a lower version
             # than before, so the higher one stands until it is too old.
             log.warning(
                 "lower_version_read", version=read.stored.first_version, user_key=kept.stored.user_key
             )
-            return kept, False
-        self._remember(names, read, flight)
-        self._copy_to_redis(flight.key, read)
-        return read, True
+            self._end(flight, (kept, False))
+            return False
+        self._land(flight, read)
+        return True
 
-    async def _ask_redis(self, flight: _Flight) -> CachedSet | None:
-        if self._cache is None:
-            return None
-        try:
-            return await self._cache.find(flight.project, flight.key)
-        except Unavailable:
-            return None
-
-    async def _ask_postgres(self, names: Names) -> CachedSet:
-        project, app, user_id = names
-        read_at = time.time()
-
-        async def find(connection: Connection) -> CachedSet:
-            stored = await entitlements.find_set(connection, project, user_id, app)
-            if stored is None:
-                stored = await find_defaults(connection, project, app)
-            return CachedSet(stored=stored, read_at=read_at)
-
-        return await self._reads.ask(find)
-
-    def _remember(self, names: Names, cached: CachedSet, flight: _Flight) -> None:
+    def _land(self, flight: _Flight, cached: CachedSet) -> None:
         # A flight that was left read before a change it was told of: its answer was right when it was
         # asked for, and must not answer anybody who asks later.
         is_current = self._flights.get(flight.key) is flight
-        is_watched = flight.epoch == self._epoch and self._epoch != DOWN
-        epoch = flight.epoch if is_current and is_watched else UNWATCHED
-        known = self._kept.get(names)
-        if known is not None and _newness(known.cached) > _newness(cached):
-            return
-        answer = answer_at(cached.stored, names[2], datetime.now(UTC))
-        kept = _Kept(cached, flight.key, epoch, answer, 0.0, 0.0)
-        self._kept[names] = kept
-        self._kept.move_to_end(names)
-        self._names[flight.key] = names
-        if len(self._kept) > self._kept_at_most:
-            _, dropped = self._kept.popitem(last=False)
-            del self._names[dropped.key]
+        epoch = flight.epoch if is_current else UNWATCHED
+        self._memory.remember(flight.names, flight.key, cached, epoch=epoch)
+        self._end(flight, (cached, True))
 
-    def _copy_to_redis(self, key: str, cached: CachedSet) -> None:
-        if self._cache is None:
-            return
-        task = asyncio.create_task(self._store(key, cached))
-        self._stores.add(task)
-        task.add_done_callback(self._stores.discard)
+    def _end(self, flight: _Flight, found: Found) -> None:
+        self._leave(flight)
+        if not flight.landed.done():
+            flight.landed.set_result(found)
 
-    async def _store(self, key: str, cached: CachedSet) -> None:
+    def _fail(self, flight: _Flight, error: BaseException) -> None:
+        self._leave(flight)
+        if not flight.landed.done():
+            flight.landed.set_exception(error)
+            # Everybody who waited may have left; their error must not be printed at exit.
+            flight.landed.exception()
+
+    def _leave(self, flight: _Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def _copy_to_redis(self, entries: Sequence[tuple[str, CachedSet]]) -> None:
+        if self._cache is not None and entries:
+            self._run(self._store(entries))
+
+    async def _store(self, entries: Sequence[tuple[str, CachedSet]]) -> None:
         if self._cache is None:
             return
         try:
-            await self._cache.store([(key, cached)])
+            for first in range(0, len(entries), COPIED_AT_ONCE):
+                await self._cache.store(entries[first : first + COPIED_AT_ONCE])
         except Unavailable:
             # The cache has said so in the log; the next reader asks Postgres too.
             return
 
-    def _leave(self, key: str) -> None:
-        self._flights.pop(key, None)
-
-    def _land(self, flight: _Flight, done: "asyncio.Task[tuple[CachedSet, bool]]") -> None:
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-        if not done.cancelled():
-            # Everybody who waited may have left; their error must not be printed at exit.
-            done.exception()
-
-    def _is_fresh(self, cached: CachedSet) -> bool:
-        return -SKEW_S <= time.time() - cached.read_at < self._fresh_s
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _is_kept(self, cached: CachedSet) -> bool:
         return time.time() - cached.read_at < self._stale_s
-
-
-def _rank(cached: CachedSet) -> tuple[int, int]:
-    return cached.stored.first_version, cached.stored.catalog_version
-
-
-def _newness(cached: CachedSet) -> tuple[int, int, float]:
-    return *_rank(cached), cached.read_at
-
-
-def _is_lower(cached: CachedSet, than: CachedSet | None) -> bool:
-    return than is not None and _rank(cached) < _rank(than)
-
-
-def _newest(*entries: CachedSet | None) -> CachedSet | None:
-    found = [entry for entry in entries if entry is not None]
-    return max(found, key=_newness, default=None)
-
-
-def _render(kept: _Kept, user_id: str, now: float) -> None:
-    """Make the entry's answer the one of this moment."""
-    stored = kept.cached.stored
-    kept.answer = answer_at(stored, user_id, datetime.fromtimestamp(now, UTC))
-    segment = kept.answer.segment
-    # On a test clock the moment is the clock's, which stands still until the set is stored again.
-    is_open = stored.clock_at is not None or segment.ends_at is None
-    kept.holds_until = float("inf") if is_open or segment.ends_at is None else segment.ends_at.timestamp()
-    is_first = stored.clock_at is not None or segment is stored.segments[0]
-    kept.holds_from = 0.0 if is_first else segment.begins_at.timestamp()

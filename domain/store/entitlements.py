@@ -48,6 +48,25 @@ async def find_set(connection: Connection, project: str, user_id: str, app: str)
     return None if row is None else _stored_set(row)
 
 
+async def find_sets(
+    connection: Connection, project: str, user_ids: Sequence[str], app: str
+) -> dict[str, StoredSet]:
+    """As `find_set` for many users, by user id; who has none is not in it."""
+    rows = await connection.fetch(
+        """
+        SELECT u.user_id, e.user_key, e.app, e.project, e.first_version, e.last_version, e.catalog_version,
+               e.computed_at, e.timeline, u.clock_at
+        FROM users u JOIN entitlements e USING (user_key)
+        JOIN apps a ON (a.project, a.app) = (e.project, e.app) AND a.removed_at IS NULL
+        WHERE u.project = $1 AND u.user_id = ANY($2::text[]) AND e.app = $3
+        """,
+        project,
+        user_ids,
+        app,
+    )
+    return {row["user_id"]: _stored_set(row) for row in rows}
+
+
 async def list_sets(connection: Connection, project: str, user_key: int) -> list[StoredSet]:
     """The stored answers of one user for every app that has one, by app."""
     rows = await connection.fetch(

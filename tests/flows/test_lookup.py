@@ -38,7 +38,7 @@ async def following(context: Context, keys: KeyRing | None = None, **options: in
     lookup = Lookup(context, **options)
     task = asyncio.create_task(follow_changes(context, lookup, keys or KeyRing(context)))
     try:
-        await until(lambda: lookup._epoch > 0)
+        await until(lambda: lookup.is_watching)
         yield lookup
     finally:
         task.cancel()
@@ -278,7 +278,7 @@ async def test_while_the_subscription_is_down_memory_is_not_fresh(settings: Sett
             assert (answer.version, freshness(answer)) == (2, "live")
             assert lookup.find_ready(*WHO) is None
             await proxy.restore()
-            await until(lambda: lookup._epoch > 0)
+            await until(lambda: lookup.is_watching)
             await seed_set(ready, version=3)
             await asyncio.sleep(1.0)
             assert (await lookup.find(*WHO)).version >= 2
@@ -370,7 +370,7 @@ async def test_memory_is_bounded_and_forgets_the_longest_unused(ready: Context) 
         await _settle(lookup)
         left = [user for user in "abcd" if lookup.find_ready("acme", "editor", user) is not None]
         assert left == ["a", "c", "d"]
-        assert len(lookup._names) == 3
+        assert len(lookup._memory) == 3
 
 
 async def test_a_revoked_key_is_refused_in_another_process_within_a_moment(ready: Context) -> None:

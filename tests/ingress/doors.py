@@ -30,5 +30,5 @@ async def client_of(
 async def running_reader(settings: Settings) -> AsyncIterator[Running]:
     """The parts of the `read` process, its subscription up."""
     async with open_running("read", settings) as running:
-        await until(lambda: running.lookup._epoch > 0)
+        await until(lambda: running.lookup.is_watching)
         yield running
