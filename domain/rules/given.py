@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from domain.model import FeatureValue
-from domain.rules.catalog import Catalog, Feature, GrantValue, Plan, fits, plan_grants
+from domain.rules.catalog import Catalog, Feature, GrantValue, Plan, fits, is_nothing, plan_grants
 
 
 def plan_values(
@@ -35,16 +35,18 @@ def whole_value(catalog: Catalog, feature: Feature) -> FeatureValue:
 
 
 def all_grants(catalog: Catalog, plan: str) -> set[str]:
-    """Keys of all features that the plan grants, now or to those who bought it earlier."""
-    now = set(catalog.plans[plan].grants) if plan in catalog.plans else set()
-    return now.union(*(older.grants for older in catalog.older_grants if older.plan == plan))
+    """Keys of all features of which the plan gives anything, now or to those who bought it earlier."""
+    versions = [older.grants for older in catalog.older_grants if older.plan == plan]
+    if plan in catalog.plans:
+        versions.append(catalog.plans[plan].grants)
+    return {key for grants in versions for key, grant in grants.items() if not is_nothing(grant.value)}
 
 
 def _multiplied(grants: Mapping[str, GrantValue], quantity: int) -> dict[str, FeatureValue]:
     return {
         key: grant.value * quantity if grant.per_unit and isinstance(grant.value, int) else grant.value
         for key, grant in grants.items()
-        if grant.value is None or grant.value
+        if not is_nothing(grant.value)
     }
 
 

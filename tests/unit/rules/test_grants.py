@@ -205,6 +205,12 @@ def test_deny_of_a_plan_takes_every_feature_it_grants_whoever_else_gives_it() ->
     assert ask("sso", team, deny).granted
 
 
+def test_deny_of_a_plan_leaves_what_the_plan_says_it_does_not_give() -> None:
+    catalog = make_catalog(**{"seats = 40": "seats = 0"})
+    deny = make_grant("deny", "team", target_kind="plan")
+    assert ask("seats", make_subscription(), deny, catalog=catalog).granted
+
+
 def test_deny_of_a_grandfathered_plan_takes_also_what_it_once_granted() -> None:
     was = {"grants = { export = true, seats = 3 }": "grandfather = true\ngrants = { sso = true }"}
     now = {"grants = { export = true, seats = 3 }": "grandfather = true\ngrants = { export = true }"}
