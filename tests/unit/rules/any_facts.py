@@ -9,7 +9,7 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from domain.model import Dispute, Facts, Grant, Purchase, Subscription, SubscriptionItem
+from domain.model import Dispute, Facts, Grant, Purchase, Refund, Subscription, SubscriptionItem
 from tests.unit.rules.builders import (
     day,
     facts_of,
@@ -22,6 +22,8 @@ from tests.unit.rules.builders import (
 )
 
 PLANS = ["pro", "pro", "team", "extra", "boost", "pass", "founder", "unheard_of"]
+#: The second is listed in `stripe_ids` of pro, whatever its product is.
+PRICES = ["price_any", "price_any", "price_any", "price_legacy"]
 FEATURES = ["credits", "export", "formats", "limit", "projects", "seats", "sso", "support"]
 STATUSES = [
     "trialing",
@@ -33,9 +35,11 @@ STATUSES = [
     "incomplete",
     "paused",
     "hibernating",
+    "incomplete_expired",
 ]
 DISPUTES = [
     "needs_response",
+    "under_review",
     "lost",
     "won",
     "warning_under_review",
@@ -64,8 +68,8 @@ def any_subscription(seed: object) -> Subscription:
         cancel_at=_maybe(random),
         cancel_at_period_end=random.random() < 0.2,
         ended_at=_maybe(random) if random.random() < 0.3 else None,
-        pause_behavior=random.choice([None, None, None, "void", "keep_as_draft"]),
-        pause_cause=random.choice([None, "first_payment_failure", "final_payment_failure"]),
+        pause_behavior=random.choice([None, None, None, "void", "keep_as_draft", "mark_uncollectible"]),
+        pause_cause=random.choice([None, "first_payment_failure", "final_payment_failure", "other"]),
         first_failure_at=_maybe(random),
         is_failing_after_trial=random.random() < 0.3,
         paid_through=_maybe(random),
@@ -82,10 +86,11 @@ def any_purchase(seed: object) -> Purchase:
         random.choice(["pass", "pass", "pass", "founder", "pro", "unheard_of"]),
         purchase_id=f"cs_{number}/1",
         object_id=f"cs_{number}",
+        price_id=random.choice(PRICES),
         price_key=random.choice(["once", "week", None]),
         quantity=random.randint(1, 3),
         paid_at=_instant(random),
-        refunds=(make_refund(random.choice([100, 900])),) if random.random() < 0.2 else (),
+        refunds=(any_refund(random.random()),) if random.random() < 0.2 else (),
         disputes=_disputes(random),
     )
 
@@ -104,6 +109,18 @@ def any_grant(seed: object, effects: list[str] = EFFECTS) -> Grant:
         expires_at=_maybe(random),
         revoked_at=_maybe(random) if random.random() < 0.3 else None,
     )
+
+
+def any_refund(seed: object) -> Refund:
+    random = _random("refund", seed)
+    status = random.choice(["succeeded", "succeeded", "pending", "failed"])
+    return make_refund(random.choice([100, 449, 450, 451, 899, 900]), status)
+
+
+def any_dispute(seed: object) -> Dispute:
+    random = _random("dispute", seed)
+    amount_minor = random.choice([100, 450, 900])
+    return make_dispute(random.choice(DISPUTES), is_latest=random.random() < 0.5, amount_minor=amount_minor)
 
 
 def any_facts(subscriptions: int, purchases: int, grants: int, seed: int) -> Facts:
@@ -126,8 +143,10 @@ def _item(random: Random, item_id: str) -> SubscriptionItem:
     return make_item(
         random.choice(PLANS),
         item_id=item_id,
+        price_id=random.choice(PRICES),
         quantity=random.choice([None, 0, 1, 1, 2, 5]),
         is_paid_for=random.random() < 0.7,
+        period_start=_instant(random),
         period_end=_instant(random),
     )
 
@@ -136,7 +155,7 @@ def _disputes(random: Random) -> tuple[Dispute, ...]:
     """Seldom any: they would hide everything else."""
     if random.random() < 0.8:
         return ()
-    return (make_dispute(random.choice(DISPUTES), is_latest=random.random() < 0.5),)
+    return (any_dispute(random.random()),)
 
 
 def _instant(random: Random) -> datetime:
