@@ -110,6 +110,13 @@ async def find_keyed(
     return None if row is None else KeyedGrant(row=_row(row), request_sha256=row["request_sha256"])
 
 
+async def find_holder(connection: Connection, project: str, grant_id: str) -> int | None:
+    """The user_key of a grant's user; None: there is no such grant, or it is another project's."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        "SELECT user_key FROM grants WHERE project = $1 AND grant_id = $2", project, grant_id
+    )
+
+
 async def find_grant(connection: Connection, project: str, grant_id: str, now: datetime) -> GrantRow | None:
     """None: there is none with this id, or it is another project's."""
     row = await connection.fetchrow(

@@ -1,0 +1,245 @@
+"""Grant: an operator gives or takes something, and every answer of the user says so before the call ends."""
+
+import secrets
+from datetime import datetime
+from difflib import get_close_matches
+from hashlib import sha256
+
+import msgspec
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import FieldError, Invalid, Unknown
+from domain.flows.read_catalog import Head, find_head
+from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
+from domain.flows.record_action import Operator, record_action
+from domain.model import FeatureValue, Grant, GrantEffect
+from domain.rules.answer import answer_at
+from domain.rules.new_grant import GrantWish, judge_grant
+from domain.store import audit, catalogs, checkouts, customers, grants
+from domain.store.customers import LockedUser
+from domain.store.grants import KeyedGrant, NewGrant
+from domain.store.session import Connection
+from domain.telemetry import get_logger
+
+__all__ = ["Given", "GrantWish", "Granted", "Operator", "grant"]
+
+log = get_logger()
+
+#: As at the doors (docs/api.md).
+USER_ID_LENGTH = 255
+ACTION = "grant.create"
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """A grant as its operator is answered; nothing of it ever changes."""
+
+    #: gr_….
+    id: str
+    project: str
+    user_id: str
+    effect: GrantEffect
+    #: Kind (feature, plan, app or project) → key.
+    target: dict[str, str]
+    #: None: all that the target can be.
+    value: FeatureValue
+    starts_at: datetime
+    expires_at: datetime | None
+    reason: str
+    actor: str
+    created_at: datetime
+    #: By app: the version that its readers now get.
+    versions: dict[str, int]
+
+
+class Granted(Struct, frozen=True, kw_only=True):
+    given: Given
+    #: The same call had made it before, under its idempotency key.
+    is_replayed: bool
+
+
+async def grant(
+    context: Context,
+    project: str,
+    user_id: str,
+    wish: GrantWish,
+    operator: Operator,
+    *,
+    idempotency_key: str | None = None,
+) -> Granted:
+    """Make a grant; unknown users are created. The same call under the same key makes one grant.
+
+    Row, audit row and new answers are one transaction under the user lock; the cache follows before this
+    returns.
+
+    Raises:
+        Unknown: there is no such project.
+        Invalid: what cannot be, by name; or the idempotency key stands for another call.
+        Unavailable: Postgres is away; with an idempotency key asking again is safe.
+    """
+    refuse_impossible_user(user_id)
+    digest = sha256(_encode([user_id, wish])).digest()
+    async with context.database.transaction() as connection:
+        head = await require_head(connection, project)
+        user = await _lock_or_make_user(connection, project, user_id)
+        now = user.clock_at or await context.now(connection)
+        kept = await _find_kept(connection, project, idempotency_key, digest, now)
+        if kept is not None:
+            recomputed = await recompute_user(context, connection, user.user_key, cause="grant")
+            given = await _given_before(connection, project, kept)
+        else:
+            new = _new_grant(head, user, wish, operator, now, idempotency_key=idempotency_key, digest=digest)
+            recomputed, given = await _write(context, connection, new, user_id, operator, now)
+        read_at = before_commit()
+    # Also of a grant that was there: whoever made it may have died before its answers were published.
+    await publish(context, [recomputed], read_at)
+    if kept is None:
+        log.info("grant_created", grant_id=given.id, user_key=user.user_key, effect=given.effect)
+    return Granted(given=given, is_replayed=kept is not None)
+
+
+def refuse_impossible_user(user_id: str) -> None:
+    if not 1 <= len(user_id) <= USER_ID_LENGTH or "\0" in user_id:
+        what = f"1 to {USER_ID_LENGTH} characters, without NUL"
+        raise Invalid("This cannot be a user's id.", errors=(FieldError("user_id", what),))
+
+
+async def require_head(connection: Connection, project: str) -> Head:
+    """Raises: Unknown, where no catalog of this project was ever applied, with the nearest project."""
+    head = await find_head(connection, project)
+    if head is None:
+        known = await catalogs.list_projects(connection)
+        near = get_close_matches(project, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}."
+        raise Unknown(f"There is no project {project!r}; {hint}", code="unknown_project")
+    return head
+
+
+def versions_at(recomputed: Recomputed, user_id: str, now: datetime) -> dict[str, int]:
+    """By app: the version that is answered at `now`."""
+    return {stored.app: answer_at(stored, user_id, now).version for _, stored in recomputed.sets}
+
+
+async def _lock_or_make_user(connection: Connection, project: str, user_id: str) -> LockedUser:
+    user_key = await checkouts.lock_or_insert_user(connection, project, user_id)
+    return await customers.lock_user(connection, user_key)
+
+
+async def _find_kept(
+    connection: Connection, project: str, idempotency_key: str | None, digest: bytes, now: datetime
+) -> KeyedGrant | None:
+    if idempotency_key is None:
+        return None
+    kept = await grants.find_keyed(connection, project, idempotency_key, now)
+    if kept is not None and kept.request_sha256 != digest:
+        raise _key_reused()
+    return kept
+
+
+def _new_grant(
+    head: Head,
+    user: LockedUser,
+    wish: GrantWish,
+    operator: Operator,
+    now: datetime,
+    *,
+    idempotency_key: str | None,
+    digest: bytes,
+) -> NewGrant:
+    return NewGrant(
+        grant=judge_grant(head.catalog, wish, grant_id="gr_" + secrets.token_hex(12), now=now),
+        project=user.project,
+        user_key=user.user_key,
+        reason=wish.reason.strip(),
+        actor=operator.actor,
+        idempotency_key=idempotency_key,
+        request_sha256=None if idempotency_key is None else digest,
+    )
+
+
+async def _write(
+    context: Context,
+    connection: Connection,
+    new: NewGrant,
+    user_id: str,
+    operator: Operator,
+    now: datetime,
+) -> tuple[Recomputed, Given]:
+    if not await grants.insert_grant(connection, new):
+        # Under our user lock nobody else makes this user's grants: the key went to another user's.
+        raise _key_reused()
+    recomputed = await recompute_user(context, connection, new.user_key, cause="grant")
+    versions = versions_at(recomputed, user_id, now)
+    made = new.grant
+    await record_action(
+        connection,
+        operator,
+        action=ACTION,
+        project=new.project,
+        user_key=new.user_key,
+        subject=("grant", made.grant_id),
+        reason=new.reason,
+        details={
+            "effect": made.effect,
+            "target": {made.target_kind: made.target},
+            "value": made.value,
+            "starts_at": made.starts_at,
+            "expires_at": made.expires_at,
+            "changed": recomputed.changed,
+            "versions": versions,
+        },
+    )
+    given = _given(
+        made, project=new.project, user_id=user_id, reason=new.reason, actor=new.actor, versions=versions
+    )
+    return recomputed, given
+
+
+async def _given_before(connection: Connection, project: str, kept: KeyedGrant) -> Given:
+    """What the first call was answered: the audit row of the grant holds the versions of then."""
+    row = kept.row
+    details = await audit.find_details(
+        connection, project, row.user_key, action=ACTION, subject_id=row.grant.grant_id
+    )
+    versions = msgspec.json.decode(details, type=_Details).versions if details is not None else {}
+    return _given(
+        row.grant,
+        project=project,
+        user_id=row.user_id,
+        reason=row.reason,
+        actor=row.actor,
+        versions=versions,
+    )
+
+
+class _Details(Struct, frozen=True):
+    versions: dict[str, int]
+
+
+def _given(
+    made: Grant, *, project: str, user_id: str, reason: str, actor: str, versions: dict[str, int]
+) -> Given:
+    return Given(
+        id=made.grant_id,
+        project=project,
+        user_id=user_id,
+        effect=made.effect,
+        target={made.target_kind: made.target},
+        value=made.value,
+        starts_at=made.starts_at,
+        expires_at=made.expires_at,
+        reason=reason,
+        actor=actor,
+        created_at=made.created_at,
+        versions=versions,
+    )
+
+
+def _key_reused() -> Invalid:
+    return Invalid(
+        "This Idempotency-Key stands for another call: send a new one with a new body.",
+        code="idempotency_key_reused",
+        errors=(FieldError("Idempotency-Key", "was used with another body"),),
+    )
