@@ -15,7 +15,7 @@ from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
 from domain.flows.changes import number_changes
 from domain.flows.fix_deployment import WrongDeployment
-from domain.flows.recompute import recompute_due
+from domain.flows.recompute_due import BATCH, Backlog
 from domain.flows.sweep import fire_timers, sweep_targets
 from domain.flows.sync import Syncer, sync_all
 from domain.flows.wait_for_schema import wait_for_schema
@@ -36,6 +36,7 @@ class Scheduler:
         self._context = context
         self._bell = bell
         self._syncer = syncer
+        self._backlog = Backlog(context)
         self._failing_since: float | None = None
 
     async def sweep(self) -> int:
@@ -51,8 +52,8 @@ class Scheduler:
         return len(owed)
 
     async def recompute_due(self) -> int:
-        """Bring answers up that changed by themselves. Answers how many users."""
-        return await recompute_due(self._context)
+        """Bring answers up that changed by themselves, or whose catalog has. Answers how many users."""
+        return await self._backlog.work()
 
     async def number_changes(self) -> int:
         """Give positions in the feed to changes that nobody has read yet. Answers how many."""
@@ -80,12 +81,14 @@ class Job(Struct, frozen=True):
     name: str
     run_once: Callable[[Scheduler], Awaitable[int]]
     every: float
+    #: A turn that did so many has more to do, and is followed by the next at once; None: never.
+    full: int | None = None
 
 
 JOBS = (
     Job("sweep", Scheduler.sweep, 1.0),
     Job("fire_timers", Scheduler.fire_timers, 1.0),
-    Job("recompute_due", Scheduler.recompute_due, 1.0),
+    Job("recompute_due", Scheduler.recompute_due, 1.0, full=BATCH),
     Job("number_changes", Scheduler.number_changes, 1.0),
 )
 
@@ -136,7 +139,9 @@ async def _confirm_deployment(syncer: Syncer) -> None:
 async def _repeat(scheduler: Scheduler, job: Job, every_s: float, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         try:
-            await job.run_once(scheduler)
+            done = await job.run_once(scheduler)
+            if job.full is not None and done >= job.full:
+                continue
         except TollhouseError as error:
             log.warning("job_failed", job=job.name, error=error.detail)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Publish a catalog: a new immutable version per project that changed, then every user's answers after it."""
+"""Publish a catalog: a new immutable version per project that changed; users' answers follow in batches."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -8,9 +8,8 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Unavailable
-from domain.flows.recompute import recompute_due
 from domain.rules.catalog import Catalog, encode_catalog, parse_catalog_file, stripe_objects
-from domain.store import catalogs
+from domain.store import catalogs, due
 from domain.store.catalogs import PriceRow
 from domain.store.session import Connection
 from domain.telemetry import get_logger
@@ -29,8 +28,8 @@ class Published(Struct, frozen=True, kw_only=True):
     projects: dict[str, PublishedProject]
     #: The Stripe objects of the catalog under the ids the local Stripe is seeded with.
     stripe: dict[str, list[dict[str, Any]]]
-    #: Users recomputed under the new head.
-    recomputed: int
+    #: Users whose answers are still those of an older catalog: the scheduler recomputes them in batches.
+    behind: int
 
 
 def read_catalog(text: str, *, file: str) -> dict[str, Catalog]:
@@ -43,11 +42,11 @@ def read_catalog(text: str, *, file: str) -> dict[str, Catalog]:
 
 
 async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Published:
-    """`catalog apply --local`: store new versions and recompute; create nothing in Stripe.
+    """`catalog apply --local`: store new versions; create nothing in Stripe and recompute nobody yet.
 
-    Applying the same content twice changes nothing. Each project's version, apps and prices appear in one
-    transaction; users are recomputed after it, and the scheduler goes on with whoever is left if this
-    process dies.
+    Applying the same content twice changes nothing. Every project's version, apps and prices appear in one
+    transaction, and with it its users are behind: `domain.flows.recompute_due` works them off, here with
+    `--wait` or in the scheduler. Until then each user keeps the answer that was stored.
 
     Raises:
         Unavailable: Postgres is away.
@@ -60,10 +59,11 @@ async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Pub
         }
         for price in objects["prices"]:
             await _set_local_price(connection, price)
+        behind = await due.count_behind(connection)
     for project, published in projects.items():
         if published.is_new:
             await _announce(context, project, published.version)
-    return Published(projects=projects, stripe=objects, recomputed=await _recompute_all(context))
+    return Published(projects=projects, stripe=objects, behind=behind)
 
 
 async def _publish_project(connection: Connection, catalog: Catalog) -> PublishedProject:
@@ -98,10 +98,3 @@ async def _announce(context: Context, project: str, version: int) -> None:
         await context.cache.publish_catalog(project, version)
     except Unavailable as error:
         log.warning("catalog_not_announced", project=project, error=error.detail)
-
-
-async def _recompute_all(context: Context) -> int:
-    total = 0
-    while done := await recompute_due(context):
-        total += done
-    return total

@@ -94,32 +94,6 @@ def before_commit() -> float:
     return time.time()
 
 
-async def recompute_due(context: Context, *, limit: int = 200) -> int:
-    """BOUNDARY: users whose answer just changed by itself, or whose catalog is behind.
-
-    Answers how many were recomputed. A user that cannot be is logged and left for the next round: it must
-    not keep everybody behind it waiting.
-    """
-    async with context.database.connection() as connection:
-        due = await entitlements.list_users_to_recompute(connection, await context.now(connection), limit)
-    return sum([await _recompute_one(context, user_key) for user_key, _ in due])
-
-
-async def _recompute_one(context: Context, user_key: int) -> bool:
-    try:
-        async with context.database.transaction() as connection:
-            recomputed = await recompute_user(context, connection, user_key, cause="boundary")
-            read_at = before_commit()
-    except Unavailable:
-        raise
-    except Exception as error:
-        log.critical("recompute_failed", user_key=user_key, error=type(error).__name__, exc_info=error)
-        return False
-    await publish(context, [recomputed], read_at)
-    log.info("recomputed", user_key=user_key, cause="boundary", changed=recomputed.changed)
-    return True
-
-
 async def _recompute_app(
     connection: Connection,
     user: LockedUser,

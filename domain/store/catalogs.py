@@ -31,6 +31,16 @@ class PriceRow(Struct, frozen=True, kw_only=True):
     currencies: tuple[str, ...]
 
 
+class ProjectStatus(Struct, frozen=True, kw_only=True):
+    project: str
+    #: In force.
+    version: int
+    applied_at: datetime
+    users: int
+    #: Users whose answers were computed under an older version.
+    behind: int
+
+
 async def find_head(connection: Connection, project: str) -> HeadRow | None:
     """None: no catalog of this project was ever applied."""
     row = await connection.fetchrow(
@@ -189,11 +199,16 @@ async def find_price_id(connection: Connection, project: str, plan: str, price: 
     return PriceRow(**{**row, "currencies": tuple(row["currencies"])})
 
 
-async def count_behind(connection: Connection) -> int:
-    """Users whose answers were computed under an older catalog than their project's head."""
-    return await connection.fetchval(  # type: ignore[no-any-return]
+async def list_status(connection: Connection) -> list[ProjectStatus]:
+    """By project."""
+    rows = await connection.fetch(
         """
-        SELECT count(*) FROM projects p
-        JOIN users u ON u.project = p.project AND u.catalog_version < p.catalog_version
+        SELECT p.project, p.catalog_version AS version, c.applied_at, count(u.user_key) AS users,
+               count(u.user_key) FILTER (WHERE u.catalog_version < p.catalog_version) AS behind
+        FROM projects p
+        JOIN catalogs c ON (c.project, c.version) = (p.project, p.catalog_version)
+        LEFT JOIN users u ON u.project = p.project
+        GROUP BY p.project, p.catalog_version, c.applied_at ORDER BY p.project
         """
     )
+    return [ProjectStatus(**row) for row in rows]

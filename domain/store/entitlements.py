@@ -189,22 +189,6 @@ async def find_first_answer(connection: Connection, project: str, user_key: int,
     )
 
 
-async def list_users_to_recompute(connection: Connection, now: datetime, limit: int) -> list[tuple[int, str]]:
-    """(user_key, project) of users whose boundary has passed or whose catalog is behind, oldest first."""
-    rows = await connection.fetch(
-        """
-        (SELECT user_key, project FROM users WHERE next_boundary_at <= $1 ORDER BY next_boundary_at LIMIT $2)
-        UNION
-        (SELECT u.user_key, u.project FROM projects p
-         JOIN users u ON u.project = p.project AND u.catalog_version < p.catalog_version LIMIT $2)
-        LIMIT $2
-        """,
-        now,
-        limit,
-    )
-    return [(row["user_key"], row["project"]) for row in rows]
-
-
 def _stored_set(row: Record) -> StoredSet:
     return StoredSet(
         project=row["project"],

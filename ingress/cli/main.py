@@ -9,8 +9,11 @@ import click
 #: Command → (module under ingress.cli, its one line in `--help`): listed here so that help imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("migrate", "Bring the database schema to what this build needs."),
-    "catalog": ("catalog", "Check and apply the catalog file."),
+    "catalog": ("catalog", "Check, plan and apply the catalog file."),
     "keys": ("keys", "Make API keys."),
+    "grant": ("grants", "Give a user something, or take it away, whatever Stripe says."),
+    "revoke": ("grants", "End grants; what else gives access stays."),
+    "grants": ("grants", "List what was granted."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }

@@ -13,7 +13,8 @@ from domain.context import Context, open_context
 from domain.errors import Invalid, Unknown
 from domain.flows.changes import NOW, START, number_changes, read_changes
 from domain.flows.defaults import find_defaults
-from domain.flows.recompute import recompute_due, recompute_user
+from domain.flows.recompute import recompute_user
+from domain.flows.recompute_due import recompute_due
 from domain.model import StoredSet
 from domain.settings import Settings
 from domain.store import changes, customers

@@ -12,7 +12,7 @@ import pytest
 from domain.errors import Broken, Unavailable, Unknown
 from domain.flows.lookup import Lookup
 from domain.flows.publish_catalog import publish_locally, read_catalog
-from domain.flows.recompute import recompute_due
+from domain.flows.recompute_due import recompute_due
 from domain.flows.sweep import fire_timers
 from domain.model import TargetRef
 from domain.settings import Settings
