@@ -9,6 +9,8 @@ import asyncio
 import re
 import secrets
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -36,10 +38,17 @@ class Edge:
     """Wraps the routes of one process."""
 
     def __init__(
-        self, app: ASGIApp, *, body_bytes: int = API_BODY_BYTES, deadline_s: float = DEADLINE_S
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes: int = API_BODY_BYTES,
+        larger: Mapping[str, int] = MappingProxyType({}),
+        deadline_s: float = DEADLINE_S,
     ) -> None:
+        """`larger`: paths that take larger bodies than `body_bytes`, each with its limit."""
         self._app = app
         self._body_bytes = body_bytes
+        self._larger = larger
         self._deadline_s = deadline_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +60,8 @@ class Edge:
         scope["tollhouse.request_id"] = request_id
         # Starlette's routes raise their 404 and 405 only inside an app; otherwise they answer in plain text.
         scope["app"] = self
-        exchange = _Exchange(self._app, scope, receive, send, request_id, self._body_bytes)
+        body_bytes = self._larger.get(scope["path"], self._body_bytes)
+        exchange = _Exchange(self._app, scope, receive, send, request_id, body_bytes)
         began = time.perf_counter()
         tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:

@@ -8,7 +8,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.flows.lookup import Answer
-from ingress import changes, explain
+from ingress import changes, explain, query
 from ingress.auth import authenticate, choose_app
 from ingress.health import ROUTES as HEALTH
 from ingress.lifespan import Running, lifespan_of
@@ -102,11 +102,17 @@ ROUTES = [
     Route(PATH, SET_DOOR, methods=["GET"]),
     # Before `{feature}`: these names are ours.
     *changes.ROUTES,
+    *query.ROUTES,
     Route(PATH + "/{feature}", FeatureDoor(), methods=["GET"]),
     *explain.ROUTES,
 ]
+#: Paths that take larger bodies than the other doors, in bytes.
+LARGER = {query.PATH: query.BODY_BYTES}
 
 
 app = Edge(
-    Shortcut(Router([*ROUTES, *HEALTH], redirect_slashes=False, lifespan=lifespan_of("read")), PATH, SET_DOOR)
+    Shortcut(
+        Router([*ROUTES, *HEALTH], redirect_slashes=False, lifespan=lifespan_of("read")), PATH, SET_DOOR
+    ),
+    larger=LARGER,
 )

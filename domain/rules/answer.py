@@ -40,17 +40,32 @@ class Answer(Struct, frozen=True, kw_only=True):
         Raises:
             Unknown: a feature that the app does not have, with the nearest ones.
         """
-        found = self._features()
-        chosen = {feature: find_feature(found, feature) for feature in features}
-        return self.body[: self.head_length] + b'"entitlements":' + _encode(chosen) + b"}"
+        found = _features(self)
+        return _with(self, {feature: find_feature(found, feature) for feature in features})
 
     def one(self, feature: str) -> bytes:
         """The answer for one feature, flat; errors as `only`."""
-        fields = bytes(find_feature(self._features(), feature))
+        fields = bytes(find_feature(_features(self), feature))
         return self.body[: self.head_length] + b'"feature":' + _encode(feature) + b"," + fields[1:]
 
-    def _features(self) -> dict[str, Raw]:
-        return _decode_features(self.segment.entitlements)
+
+def only_of_all(answers: Sequence[Answer], features: Sequence[str]) -> list[bytes]:
+    """Each of these answers with these features alone, in the given order.
+
+    A feature that is younger than an answer is left out of it: after a catalog change users are recomputed
+    one after the other, and those behind must not spoil the others' answers.
+
+    Raises:
+        Unknown: a feature that none of them has, with the nearest ones.
+    """
+    found = [_features(answer) for answer in answers]
+    for feature in features:
+        if answers and not any(feature in have for have in found):
+            find_feature(found[0], feature)
+    return [
+        _with(answer, {feature: have[feature] for feature in features if feature in have})
+        for answer, have in zip(answers, found, strict=True)
+    ]
 
 
 def answer_at(stored: StoredSet, user_id: str, at: datetime, stale_since: datetime | None = None) -> Answer:
@@ -80,6 +95,14 @@ def answer_at(stored: StoredSet, user_id: str, at: datetime, stale_since: dateti
         head_length=len(head),
         segment=segment,
     )
+
+
+def _features(answer: Answer) -> dict[str, Raw]:
+    return _decode_features(answer.segment.entitlements)
+
+
+def _with(answer: Answer, chosen: dict[str, Raw]) -> bytes:
+    return answer.body[: answer.head_length] + b'"entitlements":' + _encode(chosen) + b"}"
 
 
 def _index_at(segments: Sequence[StoredSegment], at: datetime) -> int:
