@@ -1,15 +1,24 @@
 """What holds for any facts at all."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.model import Facts, Grant, Reason, Subscription
+from domain.rules.catalog import decode_catalog, encode_catalog
 from domain.rules.entitlements import compute, encode_entitlements
-from domain.rules.timeline import decode_timeline, encode_timeline, is_same_from, segment_at, timeline
+from domain.rules.timeline import (
+    boundaries,
+    decode_timeline,
+    encode_timeline,
+    is_same_from,
+    segment_at,
+    timeline,
+)
 from tests.unit.rules.any_facts import (
     any_grant,
     any_purchase,
@@ -17,9 +26,11 @@ from tests.unit.rules.any_facts import (
     facts,
     instants,
     seeds,
+    sizes,
 )
 from tests.unit.rules.builders import CATALOG
 
+MOMENT = timedelta(microseconds=1)
 apps = st.sampled_from(["tool", "viewer"])
 giving_sources = (
     seeds.map(lambda seed: any_grant(seed, ["allow", "add"]))
@@ -64,6 +75,19 @@ def test_adding_a_source_that_gives_never_removes_access(given_facts: Facts, app
 
 
 @quick
+@given(facts, apps, instants, sizes)
+def test_the_same_facts_read_anew_give_the_same_bytes(given_facts: Facts, app: str, at, rounds: int) -> None:
+    """Facts that went through history's JSON are what explain recomputes from."""
+    again, catalog = given_facts, CATALOG
+    for _ in range(rounds + 1):
+        again = msgspec.json.decode(msgspec.json.encode(again), type=Facts)
+        catalog = decode_catalog(encode_catalog(catalog))
+    assert encode_timeline(timeline(again, catalog, app, at)) == encode_timeline(
+        timeline(given_facts, CATALOG, app, at)
+    )
+
+
+@quick
 @given(facts, apps, instants, seeds.map(lambda seed: any_grant(seed, ["deny"])))
 def test_deny_always_wins(given_facts: Facts, app: str, at: datetime, deny: Grant) -> None:
     now = replace(deny, grant_id="gr_new", starts_at=at, expires_at=None, revoked_at=None)
@@ -86,9 +110,12 @@ def test_deny_always_wins(given_facts: Facts, app: str, at: datetime, deny: Gran
 @quick
 @given(facts, apps, instants, st.lists(instants, max_size=8))
 def test_a_timeline_equals_compute_at_every_instant(given_facts: Facts, app: str, now, sampled) -> None:
+    """Also exactly at each boundary, merged ones included, and a microsecond before and after it."""
     segments = timeline(given_facts, CATALOG, app, now)
     edges = [segment.begins_at for segment in segments]
-    for at in [*edges, *(at for at in sampled if at >= now)]:
+    edges += boundaries(given_facts, CATALOG, app, now)
+    around = [edge + moment for edge in edges for moment in (-MOMENT, MOMENT)]
+    for at in (at for at in [*edges, *around, *sampled] if at >= now):
         _, segment = segment_at(segments, at)
         assert segment.begins_at <= at
         assert segment.entitlements == compute(given_facts, CATALOG, app, at)
