@@ -1,4 +1,4 @@
-"""Median microseconds of `compute` and `timeline` for 3 subscriptions and 10 features.
+"""Median microseconds of `compute` and `timeline` for 3 subscriptions and 10 features, beside their goals.
 
 Run: python -m tests.bench.compute
 """
@@ -15,6 +15,7 @@ from domain.rules.timeline import timeline
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ROUNDS = 5_000
+COMPUTE_GOAL_US, TIMELINE_GOAL_US = 50, 150
 
 _FEATURES = "\n".join(
     f'[projects.acme.features.feature_{number}]\ntype = "{kind}"'
@@ -63,9 +64,15 @@ def main() -> None:
         segments = len(timeline(facts, catalog, "tool", NOW))
         computed = _median_us(lambda facts=facts: compute(facts, catalog, "tool", NOW))  # type: ignore[misc]  # bound now
         timed = _median_us(lambda facts=facts: timeline(facts, catalog, "tool", NOW))  # type: ignore[misc]  # bound now
-        print(f"{name}: compute {computed:.1f} µs, timeline ({segments} segments) {timed:.1f} µs")  # noqa: T201  a script
+        _print(f"compute, {name}", computed, COMPUTE_GOAL_US)
+        _print(f"timeline of {segments}, {name}", timed, TIMELINE_GOAL_US)
     answer = compute(renewing, catalog, "tool", NOW)
-    print(f"encode one set: {_median_us(lambda: encode_entitlements(answer)):.1f} µs")  # noqa: T201  a script
+    _print("encode one set", _median_us(lambda: encode_entitlements(answer)), None)
+
+
+def _print(what: str, median_us: float, goal_us: int | None) -> None:
+    goal = "" if goal_us is None else f"   goal {goal_us:3} µs{'' if median_us <= goal_us else '   MISSED'}"
+    print(f"{what:45}{median_us:7.1f} µs{goal}")  # noqa: T201  a script
 
 
 def _subscription(plan: str, status: str = "active", **fields: datetime) -> Subscription:
