@@ -17,12 +17,15 @@ from deploy.local.stripe_simulator import (
     invoices,
     payment_calls,
     payment_methods,
+    portal_configurations,
+    portal_sessions,
     refunds,
     subscription_calls,
 )
 from deploy.local.stripe_simulator.control import control_routes
 from deploy.local.stripe_simulator.operations import Router
 from deploy.local.stripe_simulator.pages import page_routes
+from deploy.local.stripe_simulator.portal_page import portal_routes
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.wire import Api
 
@@ -37,13 +40,15 @@ NOUNS = (
     invoices,
     payment_calls,
     payment_methods,
+    portal_configurations,
+    portal_sessions,
     refunds,
     subscription_calls,
 )
 
 
 def create_app(simulator: Simulator) -> Starlette:
-    """Stripe's API below `/v1`, the hosted pages below `/c`, the control plane below `/_sim`."""
+    """Stripe's API below `/v1`, the hosted pages below `/c` and `/p`, the control plane below `/_sim`."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -51,5 +56,6 @@ def create_app(simulator: Simulator) -> Starlette:
             yield
 
     router = Router(operation for noun in NOUNS for operation in noun.OPERATIONS)
-    routes = [*page_routes(simulator), *control_routes(simulator)]
+    pages = [*page_routes(simulator), *portal_routes(simulator, router)]
+    routes = [*pages, *control_routes(simulator)]
     return Starlette(routes=[*routes, Mount("/v1", app=Api(simulator, router))], lifespan=lifespan)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from deploy.local.stripe_simulator import bank_control, purchase
+from deploy.local.stripe_simulator import bank_control, portal_control, purchase
 from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import record_event
 from deploy.local.stripe_simulator.faults import Fault
@@ -195,6 +195,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
     """Every answer is JSON; a refusal has Stripe's envelope and says what to send instead."""
     writes: list[tuple[str, type[Any], Callable[[Simulator, Any, Json], Json]]] = [
         *bank_control.WRITES,
+        *portal_control.WRITES,
         ("/_sim/accounts", AccountWish, add_account),
         ("/_sim/checkout/{id}/settle", SettleWish, settle),
         ("/_sim/deliver", DeliverWish, deliver),

@@ -4,6 +4,8 @@ import secrets
 
 PREFIX_OF = {
     "balance_transaction": "txn_",
+    "billing_portal.configuration": "bpc_",
+    "billing_portal.session": "bps_",
     "charge": "ch_",
     "checkout.session": "cs_test_",
     "customer": "cus_",

@@ -8,44 +8,16 @@ from html import escape
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from deploy.local.stripe_simulator import purchase
 from deploy.local.stripe_simulator.checkout import expire_due, items_of_session
 from deploy.local.stripe_simulator.errors import StripeError
-from deploy.local.stripe_simulator.rendering import render
+from deploy.local.stripe_simulator.markup import NOTE, error_line, money, show, terms
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.store import Account, Json
 
-#: Currencies without minor units; all others are shown with two decimals.
-ZERO_DECIMAL = frozenset(
-    [
-        "bif",
-        "clp",
-        "djf",
-        "gnf",
-        "jpy",
-        "kmf",
-        "krw",
-        "mga",
-        "pyg",
-        "rwf",
-        "ugx",
-        "vnd",
-        "vuv",
-        "xaf",
-        "xof",
-        "xpf",
-    ]
-)
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 28rem; margin: 3rem auto; padding: 0 1rem; }}
-td:last-child {{ text-align: right; }} table {{ width: 100%; }} .error {{ color: #b00020; }}
-button {{ font: inherit; padding: .5rem 1rem; margin: .25rem .25rem .25rem 0; }}
-</style></head><body><main><h1>{title}</h1>{body}</main></body></html>"""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -95,7 +67,7 @@ def finish(account: Account, session: Json, form: dict[str, str], *, delayed: bo
     try:
         purchase.complete(account, session, delayed=delayed, email=form.get("email"))
     except StripeError as error:
-        return show("Payment failed", f'<p class="error">{escape(str(error))}</p>', 400)
+        return show("Payment failed", error_line(str(error)), 400)
     target = session["success_url"] or session.get("return_url", "")
     return RedirectResponse(target.replace("{CHECKOUT_SESSION_ID}", session["id"]), 303)
 
@@ -141,38 +113,18 @@ def show_open(account: Account, session: Json, problem: str) -> Response:
     address = f"/c/pay/{escape(session['id'])}"
     email = escape(session["customer_email"] or purchase.DEFAULT_EMAIL)
     back = f'<form method="post" action="{address}/cancel"><button>Cancel</button></form>'
-    error = f'<p class="error" role="alert">{escape(problem)}</p>' if problem else ""
     return show(
         "Pay Local Stripe",
-        f"{error}<table>{rows}<tr><th scope='row'>Due today</th>"
+        f"{error_line(problem)}<table>{rows}<tr><th scope='row'>Due today</th>"
         f"<td><strong>{money(session['amount_total'], currency)}</strong></td></tr></table>"
         f'<form method="post" action="{address}/pay">'
         f'<p><label>E-mail <input name="email" type="email" value="{email}"></label></p>'
         f'<button>Pay</button><button formaction="{address}/pay-later">Pay by bank (delayed)</button>'
-        f'<button formaction="{address}/decline">Decline</button></form>{back}'
-        "<p><small>A local test page: no money moves.</small></p>",
+        f'<button formaction="{address}/decline">Decline</button></form>{back}{NOTE}',
     )
-
-
-def terms(account: Account, item: Json) -> str:
-    recurring = render(account, item)["price"]["recurring"]
-    if recurring is None:
-        return ""
-    count, interval = recurring["interval_count"], recurring["interval"]
-    return f", every {interval}" if count == 1 else f", every {count} {interval}s"
 
 
 def show_closed(session: Json) -> Response:
     if session["status"] == "expired":
         return show("Checkout expired", "<p>This checkout session has expired. Nothing was paid.</p>", 410)
     return show("Already complete", "<p>This checkout is already complete. It was not paid again.</p>")
-
-
-def money(amount: int, currency: str) -> str:
-    """Minor units as people write them."""
-    shown = f"{amount:,}" if currency in ZERO_DECIMAL else f"{amount / 100:,.2f}"
-    return f"{shown} {currency.upper()}"
-
-
-def show(title: str, body: str, status: int = 200) -> Response:
-    return HTMLResponse(PAGE.format(title=escape(title), body=body), status)

@@ -5,6 +5,7 @@ invoice's lines, an item's price) is put together here, fresh at each read.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ DEEPEST_EXPANSION = 4
 
 #: object → field that holds an id → kind of what it names. Dots lead into plain hashes.
 REFERENCES: dict[str, dict[str, str]] = {
+    "billing_portal.session": {"configuration": "billing_portal.configuration"},
     "charge": {
         "customer": "customer",
         "payment_intent": "payment_intent",
@@ -96,7 +98,14 @@ def price_without_options(_account: Account, row: Json) -> Json:
     return {name: value for name, value in row.items() if name != "currency_options"}
 
 
+def configuration_without_products(_account: Account, row: Json) -> Json:
+    features = row["features"]
+    update = {name: value for name, value in features["subscription_update"].items() if name != "products"}
+    return {**row, "features": {**features, "subscription_update": update}}
+
+
 NESTING: dict[str, Callable[[Account, Json], Json]] = {
+    "billing_portal.configuration": configuration_without_products,
     "invoice": invoice_with_lines,
     "item": item_with_price,
     "price": price_without_options,
@@ -134,8 +143,15 @@ def price_currency_options(account: Account, price: Json) -> Json:
     return options
 
 
-#: What only `expand[]` shows: (object, field) → how it is made.
-INCLUDABLE: dict[tuple[str, str], Callable[[Account, Json], Json]] = {
+def portal_products(account: Account, configuration: Json) -> list[Json]:
+    row = account.load("billing_portal.configuration", configuration["id"])
+    products: list[Json] = row["features"]["subscription_update"]["products"]
+    return products
+
+
+#: What only `expand[]` shows: (object, field) → how it is made. Dots lead into plain hashes.
+INCLUDABLE: dict[tuple[str, str], Callable[[Account, Json], Any]] = {
+    ("billing_portal.configuration", "features.subscription_update.products"): portal_products,
     ("charge", "refunds"): charge_refunds,
     ("checkout.session", "line_items"): session_line_items,
     ("customer", "subscriptions"): customer_subscriptions,
@@ -158,19 +174,33 @@ def expand_one(account: Account, here: Json, steps: list[str], path: str) -> Jso
     """Expand the first steps of a path in `here`, then go on inside of what came out."""
     kind = here.get("object", "")
     for length in range(1, len(steps) + 1):
-        target = REFERENCES.get(kind, {}).get(".".join(steps[:length]))
+        name, rest = ".".join(steps[:length]), steps[length:]
+        target = REFERENCES.get(kind, {}).get(name)
         if target is not None:
-            return expand_reference(account, here, steps[:length], target, (steps[length:], path))
+            return expand_reference(account, here, steps[:length], target, (rest, path))
+        if include := INCLUDABLE.get((kind, name)):
+            known = value_at(here, steps[:length])
+            made = include(account, here) if known is None else known
+            return placed(here, steps[:length], expand_one(account, made, rest, path) if rest else made)
     first, rest = steps[0], steps[1:]
-    if include := INCLUDABLE.get((kind, first)):
-        made = here[first] if isinstance(here.get(first), dict) else include(account, here)
-        return {**here, first: expand_one(account, made, rest, path) if rest else made}
     inner = here.get(first)
     if isinstance(inner, list) and rest:
         return {**here, first: [expand_one(account, each, rest, path) for each in inner]}
     if isinstance(inner, dict) and rest:
         return {**here, first: expand_one(account, inner, rest, path)}
     raise refused(f"This property cannot be expanded ({path}).", "expand")
+
+
+def value_at(here: Json, steps: list[str]) -> Any:
+    for step in steps:
+        here = here.get(step) or {}
+    return here or None
+
+
+def placed(here: Json, steps: list[str], value: Any) -> Json:
+    """A copy with the value at the end of `steps`."""
+    first, rest = steps[0], steps[1:]
+    return {**here, first: placed(here[first], rest, value) if rest else value}
 
 
 def expand_reference(

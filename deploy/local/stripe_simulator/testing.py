@@ -96,6 +96,23 @@ class SimulatorHandle:
     async def fail_refund(self, refund_id: str, **wish: Any) -> Json:
         return await self.post(f"refunds/{refund_id}/fail", **wish)
 
+    async def save_portal(self, **wish: Any) -> Json:
+        """Save the portal's settings in the dashboard; without features, the common ones."""
+        return await self.post("portal", **wish)
+
+    async def portal(self, session_url: str, action: str = "", **form: str) -> str:
+        """Look at the portal page, or submit one of its forms and look where that leads.
+
+        Raises AssertionError with what the page says when it refuses.
+        """
+        address = f"{session_url}/{action}" if action else session_url
+        method = "POST" if action else "GET"
+        async with self._client.request(method, address, data=form, allow_redirects=False) as response:
+            said = await response.text()
+            if response.status not in {200, 303}:
+                raise AssertionError(f"the page answered {response.status}: {said}")
+            return response.headers.get("location", said)
+
     async def add_account(self, secret_key: str, account_id: str) -> Json:
         return await self.post("accounts", secret_key=secret_key, account_id=account_id)
 

@@ -83,6 +83,7 @@ async def live_through_everything(sim: SimulatorHandle, client: stripe.StripeCli
     await ask(client, "delete", path, cancellation_details={"comment": "enough"})
     await ask(client, "post", f"/v1/customers/{made['customer']}", address={"city": "Bern"})
     await take_everything_back(sim, client)
+    await open_portals(sim, client)
 
 
 async def take_everything_back(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
@@ -98,6 +99,15 @@ async def take_everything_back(sim: SimulatorHandle, client: stripe.StripeClient
         client, "post", "/v1/payment_intents", payment_method="pm_card_authenticationRequired", **intent
     )
     await client.v1.payment_intents.cancel_async(waiting["id"])
+
+
+async def open_portals(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+    await sim.save_portal()
+    made = await subscribe(client, "price_month")
+    path, customer = "/v1/billing_portal/sessions", made["customer"]
+    await ask(client, "post", path, customer=customer)
+    flow = {"type": "subscription_cancel", "subscription_cancel": {"subscription": made["id"]}}
+    await ask(client, "post", path, customer=customer, flow_data=flow)
 
 
 async def test_every_object_and_every_event_has_the_pinned_shape(
