@@ -2,18 +2,20 @@
 
 from starlette.routing import Router
 
-from ingress import checkout, health, read
+from ingress import admin, checkout, health, read
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
 
 ROUTES = [
     *read.ROUTES,
     *checkout.ROUTES,
+    *admin.ROUTES,
     *health.ROUTES,
 ]
 
 app = Edge(
     read.Shortcut(
         Router(ROUTES, redirect_slashes=False, lifespan=lifespan_of("api")), read.PATH, read.SET_DOOR
-    )
+    ),
+    larger=read.LARGER,
 )

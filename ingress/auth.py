@@ -53,6 +53,11 @@ def choose_app(principal: Principal, parameters: Mapping[str, str]) -> tuple[str
     return project, _choose("app", principal.app, parameters)
 
 
+def choose_project(principal: Principal, parameters: Mapping[str, str]) -> str:
+    """The project of a request that concerns no app; errors as `choose_app`."""
+    return _choose("project", principal.project, parameters)
+
+
 def _choose(noun: str, of_key: str | None, parameters: Mapping[str, str]) -> str:
     named = parameters.get(noun)
     if of_key is not None:

@@ -1,0 +1,5 @@
+"""The doors of operators, under `/api/v1/admin`: what they list, and what they do with an audit row each."""
+
+from ingress.admin import grants
+
+ROUTES = [*grants.ROUTES]
