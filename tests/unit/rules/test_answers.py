@@ -109,12 +109,35 @@ def test_a_plan_that_lacks_the_feature_is_the_reason() -> None:
     assert (answer.reason, answer.available_in) == (Reason.NOT_IN_PLAN, ("team",))
 
 
-def test_a_plan_whose_payment_is_missing_is_still_the_plan_that_lacks_the_feature() -> None:
-    assert ask("sso", sub(1, "unpaid")).reason is Reason.NOT_IN_PLAN
+@pytest.mark.parametrize(
+    "held",
+    [
+        sub(1, "unpaid"),
+        sub(1, "past_due"),
+        sub(1, "paused"),
+        sub(1, "hibernating"),
+        sub(1, disputes=(make_dispute("under_review"),)),
+        make_purchase(disputes=(make_dispute("under_review"),)),
+    ],
+)
+def test_a_plan_whose_payment_is_missing_is_still_the_plan_that_lacks_the_feature(held: Any) -> None:
+    assert ask("sso", held).reason is Reason.NOT_IN_PLAN
 
 
-def test_a_plan_that_is_gone_is_no_plan() -> None:
-    assert ask("sso", sub(1, "canceled", ended_at=day(-1))).reason is Reason.NO_SUBSCRIPTION
+@pytest.mark.parametrize(
+    "gone",
+    [
+        sub(1, "canceled", ended_at=day(-1)),
+        sub(1, "incomplete"),
+        make_purchase(paid_at=day(-90)),
+        make_purchase(paid_at=day(1)),
+        make_purchase(refunds=(make_refund(900),)),
+        make_grant("allow", "pro", target_kind="plan", expires_at=day(-1)),
+        make_grant("allow", "pro", target_kind="plan", revoked_at=day(-1)),
+    ],
+)
+def test_a_plan_that_is_gone_is_no_plan(gone: Any) -> None:
+    assert ask("sso", gone).reason is Reason.NO_SUBSCRIPTION
 
 
 def test_plans_that_would_grant_it_are_listed_by_rank() -> None:

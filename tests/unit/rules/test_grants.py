@@ -233,6 +233,14 @@ def test_a_known_later_deny_is_the_end_of_the_access() -> None:
     assert ask("export", make_subscription(cancel_at=day(2)), deny).ends_at == day(2)
 
 
+def test_a_later_deny_is_the_end_of_what_it_denies_only() -> None:
+    sooner = make_grant("deny", "sso", starts_at=day(4))
+    later = make_grant("deny", "export", grant_id="gr_2", starts_at=day(6))
+    assert ask("export", make_subscription(plan="team"), sooner, later).ends_at == day(6)
+    assert ask("sso", make_subscription(plan="team"), sooner, later).ends_at == day(4)
+    assert ask("seats", make_subscription(plan="team"), sooner, later).ends_at is None
+
+
 def test_a_later_deny_that_is_revoked_already_ends_nothing() -> None:
     deny = make_grant("deny", "export", starts_at=day(4), revoked_at=day(-1))
     assert ask("export", make_subscription(), deny).ends_at is None
@@ -252,7 +260,9 @@ def test_a_later_deny_is_the_end_also_of_an_override() -> None:
 
 
 def test_of_several_later_denies_the_first_is_the_end() -> None:
-    denies = [make_grant("deny", "export", grant_id=f"gr_{at}", starts_at=day(at)) for at in (6, 4, 5)]
+    denies = [
+        make_grant("deny", "export", grant_id=f"gr_{at}", starts_at=day(at)) for at in (*range(5, 16), 4)
+    ]
     assert ask("export", make_subscription(), *denies).ends_at == day(4)
 
 

@@ -1,11 +1,12 @@
 """When a subscription item gives access: one test per rule."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec import UNSET
 
 from domain.model import Entitlement, Reason
+from domain.rules.catalog import with_older_grants
 from tests.unit.rules.builders import (
     NOW,
     ask,
@@ -39,6 +40,10 @@ def test_an_active_subscription_gives_access_between_two_billing_periods() -> No
 def test_a_trial_gives_access_without_an_end() -> None:
     answer = ask("export", make_subscription("trialing", trial_end=day(3)))
     assert (answer.granted, answer.reason, answer.ends_at) == (True, Reason.SUBSCRIPTION_TRIALING, None)
+
+
+def test_a_trial_whose_end_is_not_known_gives_access() -> None:
+    assert ask("export", make_subscription("trialing"), at=day(400)).granted
 
 
 def test_a_trial_holds_after_its_end_until_it_should_have_settled() -> None:
@@ -211,9 +216,13 @@ def test_an_unknown_status_after_a_refusing_one_still_refuses() -> None:
     assert refused_for(ask("export", odd, at=day(6))) is Reason.STATUS_UNKNOWN
 
 
-@pytest.mark.parametrize("last_known", [None, "another_new_one"])
-def test_a_status_of_which_nothing_is_known_gives_no_access(last_known: str | None) -> None:
-    odd = make_subscription("hibernating", last_known_status=last_known, unknown_since=day(-1))
+@pytest.mark.parametrize(
+    ("last_known", "since"), [(None, day(-1)), ("another_new_one", day(-1)), ("active", None)]
+)
+def test_a_status_of_which_nothing_is_known_gives_no_access(
+    last_known: str | None, since: datetime | None
+) -> None:
+    odd = make_subscription("hibernating", last_known_status=last_known, unknown_since=since)
     assert refused_for(ask("export", odd)) is Reason.STATUS_UNKNOWN
 
 
@@ -351,6 +360,21 @@ def test_an_unknown_product_gives_nothing_and_says_so_for_every_feature() -> Non
 def test_an_ended_subscription_of_an_unknown_product_is_just_canceled() -> None:
     gone = make_subscription("canceled", items=(make_item("x"),), ended_at=day(-1))
     assert refused_for(ask("export", gone)) is Reason.SUBSCRIPTION_CANCELED
+
+
+def test_a_grandfathered_subscription_keeps_what_its_plan_gave_when_it_was_created() -> None:
+    line = "[projects.acme.plans.team]\n"
+    was = make_catalog(**{line: line + "grandfather = true\n", "seats = 40": "seats = 60"})
+    now = make_catalog(**{line: line + "grandfather = true\n"})
+    head = with_older_grants(now, [(was, day(-100), day(-20))])
+    early = make_subscription(plan="team", created_at=day(-20) - MOMENT)
+    assert ask("seats", early, catalog=head).value == 60
+    late = make_subscription(plan="team", created_at=day(-20))
+    assert ask("seats", late, catalog=head).value == 40
+    assert (
+        ask("seats", early, catalog=with_older_grants(make_catalog(), [(was, day(-100), day(-20))])).value
+        == 40
+    )
 
 
 def test_a_source_names_the_plan_price_and_revision_of_its_item() -> None:
