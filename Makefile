@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 # Named after the place, because an environment that was moved or copied must be made anew.
 READY := .venv/complete-$(shell pwd -P | cksum | cut -d ' ' -f 1)
 
-.PHONY: help demo up down test check lint typecheck build lock bench
+.PHONY: help demo up down test check lint typecheck build lock prove bench
 .PHONY: lint-python lint-deploy format
 
 help: ## (this list)
@@ -62,6 +62,9 @@ build: $(READY) ## Make the wheel in dist/ and, where a Docker engine runs, the 
 
 lock: $(READY) ## Resolve the dependencies of pyproject.toml again and write the lock files
 	@deploy/lock.sh
+
+prove: $(READY) ## Hold the rules against their oracle over 500 random histories of 50 steps, about 2 min
+	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 0 --no-cov --timeout 1200 tests/unit/rules/test_oracle.py
 
 bench: $(READY) ## Measure what is worth measuring today: the pure rules
 	@$(RUN) tests.bench.compute
