@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Raw, Struct, UnsetType
 
 from domain.context import Context
-from domain.errors import Unknown
-from domain.flows.read_catalog import Head, find_head, find_version, find_version_at
+from domain.flows.grant import require_head
+from domain.flows.read_catalog import Head, find_version, find_version_at
 from domain.model import Entitlement, Facts, FeatureValue, StoredSet
 from domain.rules.answer import find_feature
 from domain.rules.applied import AppliedRule, applied_rule
@@ -110,22 +110,26 @@ async def explain_feature(context: Context, asked: Question) -> Explained:
         return await _finish(connection, asked, at, now, answered, notes)
 
 
+async def list_apps_seeing(context: Context, project: str, feature: str) -> tuple[str, ...]:
+    """The apps for which a feature can be explained, sorted.
+
+    Raises:
+        Unknown: there is no such project or feature, with the nearest names.
+    """
+    async with context.database.snapshot() as connection:
+        head = await require_head(connection, project)
+    return find_feature(head.catalog.features, feature).apps
+
+
 async def _read_today(
     connection: Connection, asked: Question, user: UserRow | None, at: datetime
 ) -> _Answered:
-    head = await _require_head(connection, asked)
+    head = await require_head(connection, asked.project)
+    refuse_unknown_app(head.catalog, asked.app)
     known = await mirror.load_facts(connection, asked.project, user.user_key) if user else Facts()
     facts = existing_at(known, at)
     body = encode_entitlements(compute(facts, head.catalog, asked.app, at))
     return _Answered(basis="recomputed", body=body, facts=facts, head=head)
-
-
-async def _require_head(connection: Connection, asked: Question) -> Head:
-    head = await find_head(connection, asked.project)
-    if head is None:
-        raise Unknown(f"There is no project {asked.project!r}.", code="unknown_project")
-    refuse_unknown_app(head.catalog, asked.app)
-    return head
 
 
 async def _find_answered(
@@ -174,7 +178,7 @@ async def _defaults(
     is_past = at < now
     head = await find_version_at(connection, asked.project, at) if is_past else None
     if head is None or asked.app not in head.catalog.apps:
-        head = await _require_head(connection, asked)
+        head = await require_head(connection, asked.project)
     body = encode_entitlements(compute(Facts(), head.catalog, asked.app, at))
     answered = _Answered(basis="defaults", body=body, facts=Facts(), head=head)
     if user is None:
