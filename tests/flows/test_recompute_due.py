@@ -36,7 +36,7 @@ async def break_users(context: Context, users: list[int]) -> None:
 
 async def wait_until(is_so: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(10):
-        while not await is_so():
+        while not await is_so():  # noqa: ASYNC110 - the state is the database's and has no event
             await asyncio.sleep(0.005)
 
 
