@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, ParamSpec
 
@@ -28,6 +28,7 @@ def command(function: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            _refuse_other_encodings(kwargs)
             asyncio.run(_await(function(*args, **kwargs)))
         except TollhouseError as error:
             fail(error, as_json=bool(kwargs.get("as_json")))
@@ -58,14 +59,23 @@ def print_json(answer: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - 60 ms that `--json` and `--help` need not wait for
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else _printable(str(cell))) for cell in row))
     # A pipe has no width; a table cut to 80 columns would lose ids.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _printable(text: str) -> str:
+    """What callers chose (ids, reasons) must not steer the operator's terminal: `\\x1b[2J` clears it."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+        for character in text
+    )
 
 
 def fail(error: TollhouseError, *, as_json: bool) -> NoReturn:
@@ -84,6 +94,14 @@ def exit_code(error: TollhouseError) -> int:
     if isinstance(error, Rejected):
         return EXIT_REJECTED
     return EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_BROKEN
+
+
+def _refuse_other_encodings(values: Mapping[str, object]) -> None:
+    """Python keeps bytes of a call that are no UTF-8 as lone surrogates, which no server takes."""
+    for name, value in values.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+                raise Rejected(f"What you wrote for {name} is no UTF-8: set the terminal to UTF-8.")
 
 
 async def _await(running: Awaitable[None]) -> None:

@@ -1,0 +1,255 @@
+"""`tollhouse grant`, `revoke` and `grants`: an operator's exceptions from a terminal."""
+
+import getpass
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import click
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from domain.errors import FieldError, Invalid
+from domain.flows.grant import GrantWish
+from domain.flows.grant import grant as make_grant
+from domain.flows.list_grants import GrantState, list_grants
+from domain.flows.record_action import Operator
+from domain.flows.revoke import ByGrant, ByTarget
+from domain.flows.revoke import revoke as end_grants
+from domain.model import FeatureValue, GrantEffect, GrantTarget
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+
+EFFECTS: tuple[GrantEffect, ...] = get_args(GrantEffect)
+STATES: tuple[GrantState, ...] = get_args(GrantState)
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_is_span = re.compile(r"(?P<count>\d{1,6})(?P<unit>[dhm])").fullmatch
+
+project_option = click.option("--project", required=True, help="The project the user belongs to.")
+reason_option = click.option("--reason", required=True, help="Why, for the audit log.")
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--feature`, `--plan`, `--app` or `--whole-project`."""
+    options = (
+        click.option("--feature", help="One feature."),
+        click.option("--plan", help="Everything the plan grants."),
+        click.option("--app", help="Everything the app sees."),
+        click.option("--whole-project", is_flag=True, help="Everything the project has."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("user_id", metavar="USER")
+@project_option
+@target_options
+@click.option("--effect", type=click.Choice(EFFECTS), default="allow", show_default=True)
+@click.option("--value", help="As JSON or a plain word: 5, unlimited, true, priority, '[\"png\"]'.")
+@click.option("--starts", help="Such as 2026-12-01T09:00:00Z, 2026-12-01 or 3h.  [default: now]")
+@click.option("--expires", help="Such as 2026-12-31 or 30d.  [default: never]")
+@reason_option
+@json_option
+@command
+async def grant(
+    *,
+    user_id: str,
+    project: str,
+    feature: str | None,
+    plan: str | None,
+    app: str | None,
+    whole_project: bool,
+    effect: GrantEffect,
+    value: str | None,
+    starts: str | None,
+    expires: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Give USER something, or take it away, whatever Stripe says.
+
+    \b
+    tollhouse grant u_17 --project acme --feature export --expires 30d --reason "trial by phone"
+    tollhouse grant u_17 --project acme --feature seats --effect add --value 5 --reason "workshop"
+    tollhouse grant u_17 --project acme --app editor --effect deny --reason "abuse, case 12"
+    """
+    kind, target = _one_target(project, feature, plan, app, whole_project=whole_project)
+    now = datetime.now(UTC)
+    wish = GrantWish(
+        effect=effect,
+        target_kind=kind,
+        target=target,
+        value=_read_value(value),
+        starts_at=read_instant("--starts", starts, now),
+        expires_at=read_instant("--expires", expires, now),
+        reason=reason,
+    )
+    async with opened() as context:
+        given = (await make_grant(context, project, user_id, wish, this_operator())).given
+    if as_json:
+        print_json(given)
+        return
+    until = "without an end" if given.expires_at is None else f"until {given.expires_at.isoformat()}"
+    click.echo(f"{given.id}: {effect} {kind} {target} for {user_id}, {until}.")
+    _print_versions(given.versions)
+
+
+@click.command()
+@click.argument("grant_or_user", metavar="GRANT_ID|USER")
+@project_option
+@target_options
+@click.option("--effect", type=click.Choice(EFFECTS), help="Of a target: grants of this effect only.")
+@reason_option
+@json_option
+@command
+async def revoke(
+    *,
+    grant_or_user: str,
+    project: str,
+    feature: str | None,
+    plan: str | None,
+    app: str | None,
+    whole_project: bool,
+    effect: GrantEffect | None,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """End one grant, or every grant of a user on one target. Nothing else is taken away.
+
+    \b
+    tollhouse revoke gr_0123… --project acme --reason "case closed"
+    tollhouse revoke u_17 --project acme --feature export --reason "case closed"
+    """
+    named: ByGrant | ByTarget
+    if any((feature, plan, app, whole_project)):
+        kind, target = _one_target(project, feature, plan, app, whole_project=whole_project)
+        named = ByTarget(user_id=grant_or_user, target_kind=kind, target=target, effect=effect)
+    elif effect is None and grant_or_user.startswith("gr_"):
+        named = ByGrant(grant_or_user)
+    else:
+        raise _refused("GRANT_ID|USER", "name a grant (gr_…), or a user and one target such as --feature")
+    async with opened() as context:
+        revoked = await end_grants(context, project, named, reason, this_operator())
+    if as_json:
+        print_json(revoked)
+        return
+    for grant_id in revoked.revoked:
+        click.echo(f"{grant_id}: revoked.")
+    for ended in revoked.already_ended:
+        click.echo(f"{ended.id}: already {ended.state}.")
+    _print_versions(revoked.versions)
+    if revoked.still_granted_by:
+        print_table(
+            ("still granted", "app", "reason", "by"),
+            [
+                (still.feature, still.app, still.reason, ", ".join(source.id for source in still.sources))
+                for still in revoked.still_granted_by
+            ],
+        )
+        click.echo(revoked.hint)
+
+
+@click.command()
+@click.argument("user_id", metavar="[USER]", required=False)
+@project_option
+@click.option("--state", type=click.Choice([*STATES, "all"]), default="all", show_default=True)
+@click.option("--cursor", help="The next_cursor of the page before.")
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
+@json_option
+@command
+async def grants(
+    *, user_id: str | None, project: str, state: str, cursor: str | None, limit: int, as_json: bool
+) -> None:
+    """List the grants of a project, or of USER, newest first."""
+    wanted = next((known for known in STATES if known == state), None)
+    async with opened() as context:
+        page = await list_grants(context, project, user_id=user_id, state=wanted, cursor=cursor, limit=limit)
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("grant", "user", "state", "effect", "target", "value", "starts", "expires", "by", "reason"),
+        [
+            (
+                listed.id,
+                listed.user_id,
+                listed.state,
+                listed.effect,
+                " ".join(f"{kind} {key}" for kind, key in listed.target.items()),
+                "" if listed.value is None else msgspec.json.encode(listed.value).decode(),
+                listed.starts_at.isoformat(timespec="seconds"),
+                "never" if listed.expires_at is None else listed.expires_at.isoformat(timespec="seconds"),
+                listed.actor,
+                listed.reason,
+            )
+            for listed in page.data
+        ],
+    )
+    if page.next_cursor:
+        click.echo(f"More: add --cursor {page.next_cursor}", err=True)
+
+
+def this_operator() -> Operator:
+    """Whoever sits at the terminal."""
+    return Operator(actor=f"cli:{_os_user()}")
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user need not have a name.
+        return "unknown"
+
+
+def _one_target(
+    project: str, feature: str | None, plan: str | None, app: str | None, *, whole_project: bool
+) -> tuple[GrantTarget, str]:
+    named: list[tuple[GrantTarget, str | None]] = [
+        ("feature", feature),
+        ("plan", plan),
+        ("app", app),
+        ("project", project if whole_project else None),
+    ]
+    found = [(kind, key) for kind, key in named if key is not None]
+    if len(found) != 1:
+        raise _refused("--feature", "name exactly one of --feature, --plan, --app, --whole-project")
+    return found[0]
+
+
+def _read_value(text: str | None) -> FeatureValue | UnsetType:
+    """JSON where it is some, `unlimited`, else the word itself."""
+    if text is None:
+        return UNSET
+    if text == "unlimited":
+        return None
+    try:
+        return msgspec.json.decode(text, type=bool | int | str | list[str])
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text
+
+
+def read_instant(option: str, text: str | None, now: datetime) -> datetime | None:
+    """A time, a day (its beginning, in UTC) or a span from now."""
+    if text is None:
+        return None
+    try:
+        if span := _is_span(text):
+            return now + timedelta(**{_UNITS[span["unit"]]: int(span["count"])})
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        what = f"is {text!r}: write a time such as 2026-12-31T18:00:00Z, a day, or a span such as 30d or 12h"
+        raise _refused(option, what) from error
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _print_versions(versions: dict[str, int]) -> None:
+    shown = ", ".join(f"{app} {version}" for app, version in sorted(versions.items()))
+    click.echo(f"Readable now, by app and version: {shown}.")
+
+
+def _refused(option: str, what: str) -> Invalid:
+    return Invalid("The call names something that cannot be.", errors=(FieldError(option, what),))
