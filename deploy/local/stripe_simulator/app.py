@@ -14,13 +14,17 @@ from deploy.local.stripe_simulator import (
     dispute_calls,
     endpoints,
     events,
-    invoices,
+    invoice_calls,
+    invoice_items,
+    pause_calls,
     payment_calls,
     payment_methods,
     portal_configurations,
     portal_sessions,
+    previews,
     refunds,
     subscription_calls,
+    test_clocks,
 )
 from deploy.local.stripe_simulator.control import control_routes
 from deploy.local.stripe_simulator.operations import Router
@@ -37,13 +41,17 @@ NOUNS = (
     dispute_calls,
     endpoints,
     events,
-    invoices,
+    invoice_calls,
+    invoice_items,
+    pause_calls,
     payment_calls,
     payment_methods,
     portal_configurations,
     portal_sessions,
+    previews,
     refunds,
     subscription_calls,
+    test_clocks,
 )
 
 

@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from deploy.local.stripe_simulator import bank_control, portal_control, purchase
+from deploy.local.stripe_simulator import bank_control, billing_control, portal_control, purchase
 from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import record_event
 from deploy.local.stripe_simulator.faults import Fault
+from deploy.local.stripe_simulator.moments import clock_named, moment_of
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.seeding import Seed, plant
 from deploy.local.stripe_simulator.sender import DeliveryMode
@@ -195,6 +196,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
     """Every answer is JSON; a refusal has Stripe's envelope and says what to send instead."""
     writes: list[tuple[str, type[Any], Callable[[Simulator, Any, Json], Json]]] = [
         *bank_control.WRITES,
+        *billing_control.WRITES,
         *portal_control.WRITES,
         ("/_sim/accounts", AccountWish, add_account),
         ("/_sim/checkout/{id}/settle", SettleWish, settle),
@@ -220,7 +222,10 @@ def writing(
     async def handle(request: Request) -> Response:
         try:
             wish = msgspec.json.decode(await request.body() or b"{}", type=wish_type)
-            answered = act(simulator, wish, request.path_params)
+            account = find_account(simulator, getattr(wish, "account", None))
+            clock = clock_named(account, request.path_params.values())
+            with account.standing_at(moment_of(clock)):
+                answered = act(simulator, wish, request.path_params)
         except msgspec.MsgspecError as error:
             return refuse(StripeError(f"{error} (in the JSON body of {request.url.path})"))
         except StripeError as error:

@@ -11,19 +11,31 @@ from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.payment_methods import attach_method, require_usable
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
-from deploy.local.stripe_simulator.subscriptions import cancel_now
+from deploy.local.stripe_simulator.subscriptions import ENDED, cancel_now
 
+#: Stripe's limit of customers on one test clock.
+MOST_ON_CLOCK = 3
 #: The empty address that Stripe shows, and the fields of one that is given.
 ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
 
 
 def create_customer(call: Call) -> Json:
-    if "payment_method" in call.params:
-        require_usable(call.account, call.params["payment_method"])
-    row = new_customer(call.account)
+    account, asked = call.account, call.params
+    if "payment_method" in asked:
+        require_usable(account, asked["payment_method"])
+    if "test_clock" in asked:
+        require_room(account, asked["test_clock"])
+    row = new_customer(account)
+    row["test_clock"] = asked.get("test_clock")
     apply_changes(call, row)
-    emit(call.account, "customer.created", row, request=call.request)
+    emit(account, "customer.created", row, request=call.request)
     return row
+
+
+def require_room(account: Account, clock_id: str) -> None:
+    account.load("test_helpers.test_clock", clock_id, "test_clock")
+    if len(account.where("customer", "test_clock", clock_id)) >= MOST_ON_CLOCK:
+        raise refused(f"A test clock can have at most {MOST_ON_CLOCK} customers.", "test_clock")
 
 
 def new_customer(account: Account) -> Json:
@@ -109,19 +121,21 @@ def require_own_method(account: Account, method_id: str, customer_id: str) -> No
 
 def delete_customer(call: Call) -> Json:
     """Cancels what the customer still pays for, as Stripe does; only a tombstone stays."""
-    account = call.account
-    row = account.load_live("customer", call.id)
+    return remove_customer(call.account, call.account.load_live("customer", call.id), call.request)
+
+
+def remove_customer(account: Account, row: Json, request: Json | None) -> Json:
     for subscription in account.where("subscription", "customer", row["id"]):
-        if subscription["status"] not in {"canceled", "incomplete_expired"}:
-            cancel_now(account, subscription, call.request)
-    emit(account, "customer.deleted", row, request=call.request)
+        if subscription["status"] not in ENDED:
+            cancel_now(account, subscription, request)
+    emit(account, "customer.deleted", row, request=request)
     tombstone = {"id": row["id"], "object": "customer", "deleted": True}
     account.put("customer", tombstone)
     return tombstone
 
 
 def list_customers(call: Call) -> Json:
-    rows = call.account.select("customer", call.params, "email")
+    rows = call.account.select("customer", call.params, "email", "test_clock")
     return page(call, "customer", (row for row in rows if not row.get("deleted")), "/v1/customers")
 
 
@@ -170,8 +184,13 @@ CHANGEABLE: dict[str, params.Reader] = {
 OPERATIONS = (
     Operation("GET", "/v1/account", retrieve_account),
     Operation("GET", "/v1/accounts/{id}", retrieve_account),
-    Operation("POST", "/v1/customers", create_customer, {**CHANGEABLE, "payment_method": params.text}),
-    Operation("GET", "/v1/customers", list_customers, list_params(email=params.text)),
+    Operation(
+        "POST",
+        "/v1/customers",
+        create_customer,
+        {**CHANGEABLE, "payment_method": params.text, "test_clock": params.text},
+    ),
+    Operation("GET", "/v1/customers", list_customers, list_params(email=params.text, test_clock=params.text)),
     Operation("GET", "/v1/customers/{id}", retrieve_customer),
     Operation("POST", "/v1/customers/{id}", update_customer, CHANGEABLE),
     Operation("DELETE", "/v1/customers/{id}", delete_customer),

@@ -1,16 +1,22 @@
-"""Invoices, their lines and their payments: drafted, finalized and paid within one action for now."""
+"""Invoices: drafted, finalized, paid, voided or given up, each with the event that says so.
 
+When they are paid, and what that does to a subscription, is in `collection.py`; their calls are in
+`invoice_calls.py`.
+"""
+
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 
-from deploy.local.stripe_simulator import params
-from deploy.local.stripe_simulator.events import emit
+from deploy.local.stripe_simulator import payments
+from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.ids import new_id
-from deploy.local.stripe_simulator.lists import list_params, page
-from deploy.local.stripe_simulator.operations import Call, Operation
-from deploy.local.stripe_simulator.rendering import render
+from deploy.local.stripe_simulator.invoice_lines import Line, line_of_item, put_lines
+from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
 
+DAY_S = 24 * 3600
+#: Seconds a draft stays a draft before it is finalized by itself.
+DRAFT_S = 3600
 NO_TAX: Json = {
     "disabled_reason": None,
     "enabled": False,
@@ -87,141 +93,110 @@ NEW_INVOICE: Json = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line to bill."""
-
-    price: Json
-    quantity: int
-    #: Minor units of the invoice's currency: 0 during a trial.
-    amount: int
-    #: None for a one-time price.
-    subscription_item: str | None
-    #: Seconds since 1970.
-    period_start: int
-    period_end: int
-    description: str
-
-
-def draft_invoice(account: Account, subscription: Json, lines: list[Line], reason: str) -> Json:
-    """A draft invoice of a subscription; emits invoice.created."""
-    customer = account.load("customer", subscription["customer"])
-    total = sum(line.amount for line in lines)
-    row = invoice_row(account, customer, subscription, total)
-    row["billing_reason"] = reason
-    row["period_start"] = min(line.period_start for line in lines)
-    row["period_end"] = max(line.period_end for line in lines)
+def draft_invoice(account: Account, subscription: Json, lines: Sequence[Line], reason: str) -> Json:
+    """A draft invoice of a subscription, with what waits to be billed to it; emits invoice.created."""
+    row = invoice_row(account, account.load("customer", subscription["customer"]), subscription["currency"])
+    items = pending_items(account, subscription)
+    billed = [*(line_of_item(account, item) for item in items), *lines]
+    row |= {
+        "billing_reason": reason,
+        "collection_method": subscription["collection_method"],
+        "parent": subscription_parent(subscription),
+        "period_end": max((line.period_end for line in lines), default=account.now()),
+        "period_start": min((line.period_start for line in lines), default=account.now()),
+    }
+    if subscription["collection_method"] == "send_invoice":
+        row["due_date"] = account.now() + (subscription["days_until_due"] or 0) * DAY_S
     account.put("invoice", row)
-    for line in lines:
-        account.put("line_item", line_row(row, subscription, line))
+    put_lines(account, row, subscription, billed)
+    for item in items:
+        item["invoice"] = row["id"]
+        account.put("invoiceitem", item)
     subscription["latest_invoice"] = row["id"]
     account.put("subscription", subscription)
     emit(account, "invoice.created", row)
     return row
 
 
-def invoice_row(account: Account, customer: Json, subscription: Json, total: int) -> Json:
+def pending_items(account: Account, subscription: Json) -> list[Json]:
+    """Invoice items of the subscription that no invoice has billed yet."""
+    found = account.where("invoiceitem", "customer", subscription["customer"])
+    return [
+        item for item in found if item["invoice"] is None and item_subscription(item) == subscription["id"]
+    ]
+
+
+def item_subscription(item: Json) -> str | None:
+    details = (item["parent"] or {}).get("subscription_details") or {}
+    subscription: str | None = details.get("subscription")
+    return subscription
+
+
+def subscription_parent(subscription: Json) -> Json:
+    details = {"metadata": subscription["metadata"], "subscription": subscription["id"]}
+    return {"quote_details": None, "subscription_details": details, "type": "subscription_details"}
+
+
+def invoice_row(account: Account, customer: Json, currency: str) -> Json:
+    """An empty draft; nothing is stored or emitted."""
     now = account.now()
     amounts = ("amount_due", "amount_remaining", "subtotal", "subtotal_excluding_tax", "total")
-    parent = {"metadata": subscription["metadata"], "subscription": subscription["id"]}
     return {
         **deepcopy(NEW_INVOICE),
-        **dict.fromkeys((*amounts, "total_excluding_tax"), total),
+        **dict.fromkeys((*amounts, "total_excluding_tax"), 0),
         "id": new_id("invoice"),
-        "automatic_tax": {**NO_TAX, "enabled": subscription["automatic_tax"]["enabled"]},
+        "automatic_tax": NO_TAX,
         "created": now,
-        "currency": subscription["currency"],
+        "currency": currency,
         "customer": customer["id"],
         "customer_address": customer["address"],
         "customer_email": customer["email"],
         "customer_name": customer["name"],
         "customer_phone": customer["phone"],
         "customer_tax_exempt": customer["tax_exempt"],
-        "parent": {
-            "quote_details": None,
-            "subscription_details": parent,
-            "type": "subscription_details",
-        },
+        "parent": None,
         "period_end": now,
         "period_start": now,
-    }
-
-
-def line_row(invoice: Json, subscription: Json, line: Line) -> Json:
-    return {
-        "id": new_id("line_item"),
-        "object": "line_item",
-        "amount": line.amount,
-        "currency": invoice["currency"],
-        "description": line.description,
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": invoice["id"],
-        "livemode": False,
-        "metadata": subscription["metadata"] if line.subscription_item else {},
-        "parent": line_parent(subscription, line),
-        "period": {"end": line.period_end, "start": line.period_start},
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {"price": line.price["id"], "product": line.price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": str(line.amount // line.quantity) if line.quantity else "0",
-        },
-        "quantity": line.quantity,
-        "quantity_decimal": str(line.quantity),
-        "subscription": subscription["id"],
-        "subtotal": line.amount,
-        "taxes": [],
-    }
-
-
-def line_parent(subscription: Json, line: Line) -> Json:
-    """Where a line comes from: an item of the subscription, or a one-time item added to its first invoice."""
-    details = {
-        "invoice_item": None,
-        "proration": False,
-        "proration_details": {"credited_items": None},
-        "subscription": subscription["id"],
-    }
-    if line.subscription_item is not None:
-        item = {**details, "subscription_item": line.subscription_item}
-        return {
-            "invoice_item_details": None,
-            "subscription_item_details": item,
-            "type": "subscription_item_details",
-        }
-    return {
-        "invoice_item_details": {**details, "invoice_item": new_id("invoiceitem")},
-        "subscription_item_details": None,
-        "type": "invoice_item_details",
+        "test_clock": customer["test_clock"],
     }
 
 
 def finalize(account: Account, invoice: Json) -> None:
-    """Give the invoice its number and open it for payment; emits invoice.finalized."""
+    """Number it, use the customer's balance, open it for payment; emits invoice.finalized."""
     customer = account.load("customer", invoice["customer"])
-    sequence = customer["next_invoice_sequence"]
-    customer["next_invoice_sequence"] = sequence + 1
-    customer["currency"] = customer["currency"] or invoice["currency"]
+    before = snapshot(account, customer)
+    starting, sequence = customer["balance"], customer["next_invoice_sequence"]
+    left = invoice["total"] + starting
+    customer |= {
+        "balance": min(0, left),
+        "currency": customer["currency"] or invoice["currency"],
+        "next_invoice_sequence": sequence + 1,
+    }
     account.put("customer", customer)
     now = account.now()
     invoice |= {
+        "amount_due": max(0, left),
+        "amount_remaining": max(0, left),
+        "automatically_finalizes_at": None,
         "effective_at": now,
-        "ending_balance": 0,
+        "ending_balance": customer["balance"],
         "number": f"{customer['invoice_prefix']}-{sequence:04d}",
+        "starting_balance": starting,
         "status": "open",
         "status_transitions": {**invoice["status_transitions"], "finalized_at": now},
     }
     account.put("invoice", invoice)
     emit(account, "invoice.finalized", invoice)
+    if customer["balance"] != starting:
+        emit(account, "customer.updated", customer, previous=changes(before, snapshot(account, customer)))
 
 
-def mark_paid(account: Account, invoice: Json, intent: Json | None) -> None:
-    """The invoice is paid, by a payment intent or because nothing is due."""
+def mark_paid(account: Account, invoice: Json, intent: Json | None, *, off_stripe: bool = False) -> None:
+    """The invoice is paid: by a payment intent, by money outside of Stripe, or because nothing is due."""
     now = account.now()
     invoice |= {
         "amount_paid": invoice["amount_due"],
+        "amount_paid_off_stripe": invoice["amount_due"] if off_stripe else 0,
         "amount_remaining": 0,
         "attempt_count": invoice["attempt_count"] + (intent is not None),
         "attempted": True,
@@ -231,8 +206,15 @@ def mark_paid(account: Account, invoice: Json, intent: Json | None) -> None:
         "status_transitions": {**invoice["status_transitions"], "paid_at": now},
     }
     account.put("invoice", invoice)
-    if intent is not None:
-        payment = payment_row(account, invoice, intent)
+    if intent is None:
+        cancel_payments(account, invoice)
+    else:
+        payment = payment_of(account, invoice, intent)
+        payment |= {
+            "amount_paid": intent["amount"],
+            "status": "paid",
+            "status_transitions": {"canceled_at": None, "paid_at": now},
+        }
         account.put("invoice_payment", payment)
         emit(account, "invoice_payment.paid", payment)
     emit(account, "invoice.paid", invoice)
@@ -246,79 +228,68 @@ def mark_failed(account: Account, invoice: Json) -> None:
     emit(account, "invoice.payment_failed", invoice)
 
 
-def payment_row(account: Account, invoice: Json, intent: Json) -> Json:
-    now = account.now()
-    return {
+def void(account: Account, invoice: Json, request: Json | None = None) -> None:
+    """As if it had never been sent; emits invoice.voided."""
+    close(account, invoice, "void", "voided_at")
+    invoice["amount_remaining"] = 0
+    account.put("invoice", invoice)
+    cancel_payments(account, invoice)
+    emit(account, "invoice.voided", invoice, request=request)
+
+
+def mark_uncollectible(account: Account, invoice: Json, request: Json | None = None) -> None:
+    """A bad debt, that can still be paid; emits invoice.marked_uncollectible."""
+    close(account, invoice, "uncollectible", "marked_uncollectible_at")
+    emit(account, "invoice.marked_uncollectible", invoice, request=request)
+
+
+def close(account: Account, invoice: Json, status: str, moment: str) -> None:
+    transitions = {**invoice["status_transitions"], moment: account.now()}
+    invoice |= {
+        "auto_advance": False,
+        "next_payment_attempt": None,
+        "status": status,
+        "status_transitions": transitions,
+    }
+    account.put("invoice", invoice)
+
+
+def payment_of(account: Account, invoice: Json, intent: Json) -> Json:
+    """The payment of an invoice by this intent; made, open, when there is none yet."""
+    for known in account.where("invoice_payment", "payment_intent", intent["id"]):
+        return known
+    row: Json = {
         "id": new_id("invoice_payment"),
         "object": "invoice_payment",
-        "amount_paid": intent["amount"],
+        "amount_paid": None,
         "amount_requested": intent["amount"],
-        "created": now,
+        "created": account.now(),
         "currency": invoice["currency"],
         "invoice": invoice["id"],
         "is_default": True,
         "livemode": False,
         "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
-        "status": "paid",
-        "status_transitions": {"canceled_at": None, "paid_at": now},
+        "status": "open",
+        "status_transitions": {"canceled_at": None, "paid_at": None},
     }
+    account.put("invoice_payment", row)
+    return row
 
 
-def list_invoices(call: Call) -> Json:
-    asked = call.params
-    rows = call.account.select("invoice", asked, "subscription", "customer")
-    chosen = [row for row in rows if asked.get("status", row["status"]) == row["status"]]
-    return page(call, "invoice", chosen, "/v1/invoices")
+def open_payment(account: Account, invoice: Json) -> Json | None:
+    """The payment that waits for an open invoice's money."""
+    found = account.where("invoice_payment", "invoice", invoice["id"])
+    return next((row for row in found if row["status"] == "open"), None)
 
 
-def retrieve_invoice(call: Call) -> Json:
-    return render(call.account, call.account.load("invoice", call.id))
-
-
-def list_lines(call: Call) -> Json:
-    invoice = call.account.load("invoice", call.id)
-    lines = call.account.where("line_item", "invoice", invoice["id"])
-    return page(call, "line_item", lines, f"/v1/invoices/{invoice['id']}/lines", oldest_first=True)
-
-
-def list_payments(call: Call) -> Json:
-    asked = call.params
-    rows = call.account.select("invoice_payment", asked, "invoice")
-    intent = asked.get("payment", {}).get("payment_intent")
-    if intent is not None:
-        rows = [row for row in rows if row["payment"]["payment_intent"] == intent]
-    chosen = [row for row in rows if asked.get("status", row["status"]) == row["status"]]
-    return page(call, "invoice_payment", chosen, "/v1/invoice_payments")
-
-
-def retrieve_payment(call: Call) -> Json:
-    return call.account.load("invoice_payment", call.id)
-
-
-OPERATIONS = (
-    Operation(
-        "GET",
-        "/v1/invoices",
-        list_invoices,
-        list_params(
-            customer=params.text,
-            status=params.one_of("draft", "open", "paid", "uncollectible", "void"),
-            subscription=params.text,
-        ),
-    ),
-    Operation("GET", "/v1/invoices/{id}", retrieve_invoice),
-    Operation("GET", "/v1/invoices/{id}/lines", list_lines, list_params()),
-    Operation(
-        "GET",
-        "/v1/invoice_payments",
-        list_payments,
-        list_params(
-            invoice=params.text,
-            payment=params.hash_of(
-                {"type": params.one_of("payment_intent"), "payment_intent": params.text}, required=("type",)
-            ),
-            status=params.one_of("canceled", "open", "paid"),
-        ),
-    ),
-    Operation("GET", "/v1/invoice_payments/{id}", retrieve_payment),
-)
+def cancel_payments(account: Account, invoice: Json) -> None:
+    payment = open_payment(account, invoice)
+    if payment is None:
+        return
+    payment |= {
+        "status": "canceled",
+        "status_transitions": {"canceled_at": account.now(), "paid_at": None},
+    }
+    account.put("invoice_payment", payment)
+    intent = account.load("payment_intent", payment["payment"]["payment_intent"])
+    payments.cancel(account, intent, "void_invoice")

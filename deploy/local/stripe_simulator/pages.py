@@ -3,6 +3,7 @@
 As at Stripe, the session's id in the address is the only secret it asks for.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from html import escape
 from urllib.parse import parse_qs
@@ -12,9 +13,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from deploy.local.stripe_simulator import purchase
-from deploy.local.stripe_simulator.checkout import expire_due, items_of_session
+from deploy.local.stripe_simulator.checkout import items_of_session
+from deploy.local.stripe_simulator.due import run_until
 from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.markup import NOTE, error_line, money, show, terms
+from deploy.local.stripe_simulator.moments import clock_of, moment_of
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.store import Account, Json
 
@@ -28,7 +31,9 @@ def page_routes(simulator: Simulator) -> list[Route]:
             if found is None:
                 return show("No such checkout", "<p>This address belongs to no checkout session.</p>", 404)
             form = parse_qs((await request.body()).decode(errors="replace"))
-            answered = answer(*found, {name: values[0] for name, values in form.items()})
+            account, session = found
+            with account.standing_at(moment_of(clock_of(account, session))):
+                answered = answer(account, session, {name: values[0] for name, values in form.items()})
             simulator.commit()
             return answered
 
@@ -45,7 +50,7 @@ def page_routes(simulator: Simulator) -> list[Route]:
 
 def find_session(simulator: Simulator, session_id: str) -> tuple[Account, Json] | None:
     for account in simulator.store.accounts.values():
-        expire_due(account)
+        run_until(account, None, int(time.time()))
         session = account.find("checkout.session", session_id)
         if session is not None:
             return account, session

@@ -1,6 +1,6 @@
 """The API calls about payment intents: create, confirm, cancel, retrieve and list."""
 
-from deploy.local.stripe_simulator import params, payments
+from deploy.local.stripe_simulator import collection, params, payments
 from deploy.local.stripe_simulator.errors import StripeError, card_declined, refused
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
@@ -46,7 +46,9 @@ def pay(call: Call, row: Json) -> Json:
             code="payment_intent_unexpected_state",
         )
     method = usable_method(account, asked["payment_method"], row["customer"])
-    if payments.attempt(account, row, method) == "requires_payment_method":
+    status = payments.attempt(account, row, method)
+    collection.intent_ended(account, row)
+    if status == "requires_payment_method":
         raise card_declined(row)
     return row
 

@@ -9,6 +9,7 @@ from deploy.local.stripe_simulator.checkout import items_of_session
 from deploy.local.stripe_simulator.customers import emit_customer_update, new_customer
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.events import emit
+from deploy.local.stripe_simulator.invoice_lines import Line
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json, invoice_subscription
 from deploy.local.stripe_simulator.subscriptions import (
@@ -185,7 +186,7 @@ def trial_end(account: Account, data: Json) -> int | None:
     return account.now() + int(days) * DAY_S if days else data.get("trial_end")
 
 
-def one_time_lines(account: Account, lines: list[Json], currency: str) -> list[invoices.Line]:
+def one_time_lines(account: Account, lines: list[Json], currency: str) -> list[Line]:
     """One-time prices of a subscription session are billed once, on its first invoice."""
     now = account.now()
     found = []
@@ -193,7 +194,7 @@ def one_time_lines(account: Account, lines: list[Json], currency: str) -> list[i
         price = account.load("price", line["price"])
         if price["recurring"] is None:
             amount = unit_amount(price, currency) * line["quantity"]
-            found.append(invoices.Line(price, line["quantity"], amount, None, now, now, line["description"]))
+            found.append(Line(price, line["quantity"], amount, None, now, now, line["description"]))
     return found
 
 

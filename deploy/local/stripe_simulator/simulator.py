@@ -1,10 +1,11 @@
 """The parts of one running simulator, put together once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from deploy.local.stripe_simulator.checkout import expire_due
+from deploy.local.stripe_simulator.due import run_until
 from deploy.local.stripe_simulator.faults import Faults
 from deploy.local.stripe_simulator.idempotency import IdempotencyKeys
 from deploy.local.stripe_simulator.journal import Journal
@@ -13,7 +14,7 @@ from deploy.local.stripe_simulator.settings import SimulatorSettings
 from deploy.local.stripe_simulator.stats import Stats
 from deploy.local.stripe_simulator.store import Account, Store
 
-#: Seconds between two looks for sessions whose time is up.
+#: Seconds between two looks for what is due in real time.
 CLOCK_S = 1.0
 
 
@@ -38,7 +39,7 @@ class Simulator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send webhooks and let sessions expire while inside."""
+        """Send webhooks and let real time do its deeds while inside."""
         await self.sender.start()
         clock = asyncio.create_task(self._run_clock(), name="stripe-clock")
         try:
@@ -52,6 +53,7 @@ class Simulator:
 
     async def _run_clock(self) -> None:
         while True:
-            if sum(expire_due(account) for account in self.store.accounts.values()):
+            now = int(time.time())
+            if sum(run_until(account, None, now) for account in self.store.accounts.values()):
                 self.commit()
             await asyncio.sleep(CLOCK_S)

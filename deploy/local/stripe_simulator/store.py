@@ -38,10 +38,11 @@ INDEXES: dict[str, dict[str, Callable[[Json], str | None]]] = {
     "checkout.session": {
         name: field(name) for name in ("customer", "payment_intent", "status", "subscription")
     },
-    "customer": {"email": field("email")},
+    "customer": {"email": field("email"), "test_clock": field("test_clock")},
     "dispute": {"charge": field("charge"), "payment_intent": field("payment_intent")},
     "invoice": {"customer": field("customer"), "subscription": invoice_subscription},
-    "invoice_payment": {"invoice": field("invoice")},
+    "invoice_payment": {"invoice": field("invoice"), "payment_intent": paying_intent},
+    "invoiceitem": {"customer": field("customer"), "invoice": field("invoice")},
     "line_item": {"invoice": field("invoice")},
     "payment_intent": {"customer": field("customer")},
     "payment_method": {"customer": field("customer")},
@@ -86,6 +87,8 @@ class Account:
         self.moment: int | None = None
         #: (kind, id) of rows whose next due moment may have changed, until `due.py` has looked.
         self.stirred: dict[tuple[str, str], None] = {}
+        #: (kind, id) → the moment that stands for it in an agenda.
+        self.noted: dict[tuple[str, str], int] = {}
         #: Test clock (None: real time) → heap of (due moment, order, kind, id), kept by `due.py`.
         self.agendas: dict[str | None, list[tuple[int, int, str, str]]] = {}
         self._order: dict[str, int] = {}

@@ -1,90 +1,19 @@
 """The API calls about subscriptions: create, change, cancel and list."""
 
-from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator import collection, invoices, params
+from deploy.local.stripe_simulator.careful_changes import change_carefully
 from deploy.local.stripe_simulator.errors import missing_object, refused
-from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
-from deploy.local.stripe_simulator.rendering import render, snapshot
-from deploy.local.stripe_simulator.store import Account, Json
-from deploy.local.stripe_simulator.subscriptions import (
-    DAY_S,
-    MOST_ITEMS,
-    add_item,
-    begin_period,
-    bill,
-    cancel_now,
-    emit_update,
-    items_of,
-    load_recurring_price,
-    method_of,
-    new_subscription,
-    paying_method,
-    require_currency,
-    require_distinct,
-    set_cancellation,
-    unit_amount,
-)
+from deploy.local.stripe_simulator.prorations import prorate, shares_of
+from deploy.local.stripe_simulator.rendering import render
+from deploy.local.stripe_simulator.store import Json
+from deploy.local.stripe_simulator.subscription_changes import change_subscription
+from deploy.local.stripe_simulator.subscription_starts import create_subscription
+from deploy.local.stripe_simulator.subscriptions import ENDED, MOST_ITEMS, cancel_now, items_of
 
-ENDED = {"canceled", "incomplete_expired"}
 #: What may still be changed of a subscription that has ended.
 CHANGEABLE_AFTER_END = {"cancellation_details", "metadata"}
-
-
-def create_subscription(call: Call) -> Json:
-    account, asked = call.account, call.params
-    customer = account.load_live("customer", asked["customer"], "customer")
-    chosen = [choose(account, item, f"items[{number}]") for number, item in enumerate(asked["items"])]
-    require_distinct([choice["price"]["id"] for choice in chosen], "items")
-    currency = asked.get("currency") or chosen[0]["price"]["currency"]
-    for number, choice in enumerate(chosen):
-        require_currency(choice["price"], currency, f"items[{number}][price]")
-    trial_end = trial_end_of(account, asked)
-    require_method(account, asked)
-    method = None
-    if trial_end is None and any(unit_amount(choice["price"], currency) for choice in chosen):
-        default = customer["invoice_settings"]["default_payment_method"]
-        method = method_of(account, asked.get("default_payment_method"), default)
-    row = new_subscription(account, customer["id"], chosen, currency, trial_end)
-    describe(row, asked)
-    set_cancellation(account, row, asked)
-    account.put("subscription", row)
-    emit(account, "customer.subscription.created", row, request=call.request)
-    bill(account, row, "subscription_create", method)
-    return render(account, row)
-
-
-def choose(account: Account, item: Json, name: str) -> Json:
-    price = load_recurring_price(account, item["price"], f"{name}[price]")
-    metadata = params.changed_metadata({}, item.get("metadata"))
-    return {"price": price, "quantity": item.get("quantity", 1), "metadata": metadata}
-
-
-def describe(row: Json, asked: Json) -> None:
-    for name in asked.keys() & {"default_payment_method", "description", "pause_collection"}:
-        row[name] = asked[name]
-    if row["pause_collection"] is not None:
-        row["pause_collection"] = {"resumes_at": None, **row["pause_collection"]}
-    row["metadata"] = params.changed_metadata(row["metadata"], asked.get("metadata"))
-    details = asked.get("cancellation_details", {})
-    row["cancellation_details"] = {**row["cancellation_details"], **details}
-
-
-def require_method(account: Account, asked: Json) -> None:
-    if "default_payment_method" in asked:
-        account.load("payment_method", asked["default_payment_method"], "default_payment_method")
-
-
-def trial_end_of(account: Account, asked: Json) -> int | None:
-    """When the trial that a call asks for ends, in seconds since 1970; None: no trial."""
-    if days := asked.get("trial_period_days"):
-        return account.now() + int(days) * DAY_S
-    end = asked.get("trial_end")
-    if end is None or end == "now":
-        return None
-    if end <= account.now():
-        raise refused("`trial_end` must be in the future, or `now`.", "trial_end")
-    return int(end)
 
 
 def update_subscription(call: Call) -> Json:
@@ -95,109 +24,31 @@ def update_subscription(call: Call) -> Json:
             "A canceled subscription can only update its cancellation_details and metadata.",
             next(iter(asked.keys() - CHANGEABLE_AFTER_END)),
         )
-    plan = plan_items(call, row)
-    new_trial = trial_end_of(account, asked)
-    require_method(account, asked)
-    ends_trial = row["status"] == "trialing" and asked.get("trial_end") == "now"
-    starts_period = ends_trial or (row["status"] != "trialing" and changes_interval(account, row, plan))
-    method = paying_method(account, row) if starts_period else None
-    before = snapshot(account, row)
-    apply_items(account, row, plan)
-    describe(row, asked)
-    if new_trial is not None:
-        row |= {"status": "trialing", "trial_end": new_trial, "trial_start": account.now()}
-    if ends_trial:
-        row |= {"status": "active", "trial_end": account.now()}
-    if new_trial is not None or starts_period:
-        restart_periods(account, row)
-    set_cancellation(account, row, asked)
-    account.put("subscription", row)
-    if starts_period:
-        bill(account, row, "subscription_cycle" if ends_trial else "subscription_update", method)
-    emit_update(account, before, row, call.request)
+    if asked.get("payment_behavior") in {"error_if_incomplete", "pending_if_incomplete"}:
+        change_carefully(account, row, asked, call.request)
+    else:
+        change_subscription(account, row, asked, call.request)
     return render(account, row)
 
 
-def plan_items(call: Call, row: Json) -> list[Json]:
-    """The asked changes, checked before anything changes: each has `item` (or None) and `price` (or None)."""
-    account = call.account
-    plan = []
-    for number, asked in enumerate(call.params.get("items", [])):
-        name = f"items[{number}]"
-        item = account.find("subscription_item", asked["id"]) if "id" in asked else None
-        if "id" in asked and (item is None or item["subscription"] != row["id"]):
-            raise missing_object("subscription_item", asked["id"], f"{name}[id]")
-        if item is None and "price" not in asked:
-            raise refused(f"Missing required param: {name}[price].", f"{name}[price]", "parameter_missing")
-        price = None
-        if "price" in asked:
-            price = load_recurring_price(account, asked["price"], f"{name}[price]")
-            require_currency(price, row["currency"], f"{name}[price]")
-        plan.append({**asked, "item": item, "price": price})
-    require_distinct(planned_prices(account, row, plan), "items")
-    return plan
-
-
-def planned_prices(account: Account, row: Json, plan: list[Json]) -> list[str]:
-    prices = {item["id"]: item["price"] for item in items_of(account, row)}
-    added = []
-    for change in plan:
-        if change["item"] is None:
-            added.append(change["price"]["id"])
-        elif change.get("deleted"):
-            del prices[change["item"]["id"]]
-        elif change["price"] is not None:
-            prices[change["item"]["id"]] = change["price"]["id"]
-    left = [*prices.values(), *added]
-    if not left:
-        raise refused("A subscription must have at least one item.", "items")
-    return left
-
-
-def changes_interval(account: Account, row: Json, plan: list[Json]) -> bool:
-    intervals = {interval_of(account.load("price", item["price"])) for item in items_of(account, row)}
-    return any(change["price"] and interval_of(change["price"]) not in intervals for change in plan)
-
-
-def interval_of(price: Json) -> tuple[str, int]:
-    return price["recurring"]["interval"], price["recurring"]["interval_count"]
-
-
-def apply_items(account: Account, row: Json, plan: list[Json]) -> None:
-    for change in plan:
-        item = change["item"]
-        if item is None:
-            choice = {**change, "metadata": params.changed_metadata({}, change.get("metadata"))}
-            add_item(account, row, choice)
-        elif change.get("deleted"):
-            account.remove("subscription_item", item["id"])
-        else:
-            if change["price"] is not None:
-                item["price"] = change["price"]["id"]
-            item["quantity"] = change.get("quantity", item["quantity"])
-            item["metadata"] = params.changed_metadata(item["metadata"], change.get("metadata"))
-            account.put("subscription_item", item)
-
-
-def restart_periods(account: Account, row: Json) -> None:
-    row["billing_cycle_anchor"] = row["trial_end"] if row["status"] == "trialing" else account.now()
-    for item in items_of(account, row):
-        begin_period(account, row, item)
-
-
 def cancel_subscription(call: Call) -> Json:
-    account = call.account
+    """At once. With `prorate` the unused time is credited, with `invoice_now` what waits is billed."""
+    account, asked = call.account, call.params
     row = account.load("subscription", call.id)
     if row["status"] in ENDED:
         raise missing_object("subscription", call.id)
-    cancel_now(account, row, call.request, call.params.get("cancellation_details"))
+    if asked.get("prorate"):
+        prorate(account, row, shares_of(account, row), {}, account.now())
+    if asked.get("invoice_now"):
+        collection.issue(account, invoices.draft_invoice(account, row, [], "subscription_update"))
+    cancel_now(account, row, call.request, asked.get("cancellation_details"))
     return render(account, row)
 
 
 def list_subscriptions(call: Call) -> Json:
     """Without a status the ended ones are left out; `ended` asks for them, `all` for everything."""
     account, asked = call.account, call.params
-    rows = account.select("subscription", asked, "customer")
+    rows = account.select("subscription", asked, "customer", "test_clock")
     status = asked.get("status")
     if status == "ended":
         rows = [row for row in rows if row["status"] in ENDED]
@@ -234,6 +85,16 @@ ITEM: dict[str, params.Reader] = {
     "price": params.text,
     "quantity": params.amount,
 }
+CHANGED_ITEM: dict[str, params.Reader] = {**ITEM, "deleted": params.boolean, "id": params.text}
+TRIAL_SETTINGS = params.hash_of(
+    {
+        "end_behavior": params.hash_of(
+            {"missing_payment_method": params.one_of("cancel", "create_invoice", "pause")},
+            required=("missing_payment_method",),
+        )
+    },
+    required=("end_behavior",),
+)
 CANCELLATION = params.hash_of(
     {
         "comment": NULLABLE_TEXT,
@@ -254,12 +115,14 @@ CANCELLATION = params.hash_of(
 CHANGEABLE: dict[str, params.Reader] = {
     "cancel_at": params.nullable(params.integer),
     "cancel_at_period_end": params.boolean,
+    "collection_method": params.one_of("charge_automatically", "send_invoice"),
+    "days_until_due": params.amount,
     "default_payment_method": params.text,
     "description": NULLABLE_TEXT,
     "metadata": params.metadata,
-    # Prorations are not simulated, so the other behaviours are refused and not silently ignored.
-    "proration_behavior": params.one_of("none"),
+    "proration_behavior": params.one_of("always_invoice", "create_prorations", "none"),
     "trial_end": trial_moment,
+    "trial_settings": TRIAL_SETTINGS,
 }
 OPERATIONS = (
     Operation(
@@ -268,11 +131,13 @@ OPERATIONS = (
         create_subscription,
         {
             **CHANGEABLE,
-            "collection_method": params.one_of("charge_automatically"),
+            "billing_cycle_anchor": params.integer,
             "currency": params.currency,
             "customer": params.text,
             "items": params.list_of(params.hash_of(ITEM, required=("price",)), at_most=MOST_ITEMS),
-            "payment_behavior": params.one_of("allow_incomplete", "error_if_incomplete"),
+            "payment_behavior": params.one_of(
+                "allow_incomplete", "default_incomplete", "error_if_incomplete"
+            ),
             "trial_period_days": params.amount,
         },
         required=("customer", "items"),
@@ -284,6 +149,7 @@ OPERATIONS = (
         list_params(
             customer=params.text,
             price=params.text,
+            test_clock=params.text,
             status=params.one_of(
                 "active",
                 "all",
@@ -305,10 +171,9 @@ OPERATIONS = (
         update_subscription,
         {
             **CHANGEABLE,
+            "billing_cycle_anchor": params.one_of("now", "unchanged"),
             "cancellation_details": CANCELLATION,
-            "items": params.list_of(
-                params.hash_of({**ITEM, "deleted": params.boolean, "id": params.text}), at_most=MOST_ITEMS
-            ),
+            "items": params.list_of(params.hash_of(CHANGED_ITEM), at_most=MOST_ITEMS),
             "pause_collection": params.nullable(
                 params.hash_of(
                     {
@@ -318,13 +183,21 @@ OPERATIONS = (
                     required=("behavior",),
                 )
             ),
+            "payment_behavior": params.one_of(
+                "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
+            ),
+            "proration_date": params.integer,
         },
     ),
     Operation(
         "DELETE",
         "/v1/subscriptions/{id}",
         cancel_subscription,
-        {"cancellation_details": CANCELLATION},
+        {
+            "cancellation_details": CANCELLATION,
+            "invoice_now": params.boolean,
+            "prorate": params.boolean,
+        },
     ),
     Operation(
         "GET",

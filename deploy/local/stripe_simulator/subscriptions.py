@@ -1,23 +1,24 @@
 """Subscriptions and their items: what they are made of, billed and listed as.
 
-Nothing happens by itself yet: no renewal, no end of a trial, no `cancel_at` that comes due. A change of
-items bills nothing (`proration_behavior=none`), unless it changes the interval: then a new period begins.
+What time does to them is in `renewals.py`, what a caller changes in `subscription_changes.py`, and what
+their invoices do to them in `standing.py`.
 """
 
 from copy import deepcopy
 from typing import Any
 
-from deploy.local.stripe_simulator import invoices, payments
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.ids import new_id
-from deploy.local.stripe_simulator.periods import period_end
+from deploy.local.stripe_simulator.invoice_lines import Line
+from deploy.local.stripe_simulator.periods import period_after, period_start
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
 
 #: Stripe's limit of items in one subscription.
 MOST_ITEMS = 20
 DAY_S = 24 * 3600
+ENDED = {"canceled", "incomplete_expired"}
 #: The multiplication sign, as Stripe writes it in descriptions.
 TIMES = "\u00d7"
 
@@ -61,6 +62,7 @@ NEW_SUBSCRIPTION: Json = {
     "pending_update": None,
     "schedule": None,
     "status": "active",
+    "status_details": None,
     "test_clock": None,
     "transfer_data": None,
     "trial_end": None,
@@ -70,14 +72,22 @@ NEW_SUBSCRIPTION: Json = {
 
 
 def new_subscription(
-    account: Account, customer_id: str, chosen: list[Json], currency: str, trial_end: int | None
+    account: Account,
+    customer_id: str,
+    chosen: list[Json],
+    currency: str,
+    trial_end: int | None,
+    anchor: int | None = None,
 ) -> Json:
     """A stored subscription with its items; nothing is billed or emitted yet.
 
-    `chosen` has `price` (a row), `quantity` and `metadata` for each item; `trial_end` in seconds since 1970.
+    `chosen` has `price` (a row), `quantity` and `metadata` for each item; `trial_end` in seconds since 1970,
+    and so `anchor`, when the first whole period begins (None: now).
     """
     now = account.now()
     row = subscription_row(account, customer_id, currency)
+    if anchor is not None:
+        row["billing_cycle_anchor"] = anchor
     if trial_end is not None:
         row |= {"status": "trialing", "trial_start": now, "trial_end": trial_end}
         row["billing_cycle_anchor"] = trial_end
@@ -97,6 +107,7 @@ def subscription_row(account: Account, customer_id: str, currency: str) -> Json:
         "currency": currency,
         "customer": customer_id,
         "start_date": now,
+        "test_clock": account.load("customer", customer_id)["test_clock"],
     }
 
 
@@ -120,12 +131,12 @@ def add_item(account: Account, subscription: Json, choice: Json) -> Json:
     return row
 
 
-def begin_period(account: Account, subscription: Json, item: Json) -> None:
-    """The item's period starts now: until the end of the trial, or for one interval of its price."""
-    start = account.now()
+def begin_period(account: Account, subscription: Json, item: Json, start: int | None = None) -> None:
+    """The item's period starts (None: now): until the end of the trial, or the next turn of its price."""
+    start = account.now() if start is None else start
     price = account.load("price", item["price"])
     trial_end = subscription["trial_end"] if subscription["status"] == "trialing" else None
-    end = trial_end or period_end(start, price["recurring"])
+    end = trial_end or period_after(subscription["billing_cycle_anchor"], start, price["recurring"])
     item |= {"current_period_start": start, "current_period_end": end}
     account.put("subscription_item", item)
 
@@ -134,19 +145,18 @@ def items_of(account: Account, subscription: Json) -> list[Json]:
     return account.where("subscription_item", "subscription", subscription["id"])
 
 
-def billing_lines(account: Account, subscription: Json) -> list[invoices.Line]:
-    """What the current period of every item costs; nothing during a trial."""
+def billing_lines(account: Account, subscription: Json, items: list[Json] | None = None) -> list[Line]:
+    """What the current period of these items (None: of all) costs; nothing during a trial."""
     is_trial = subscription["status"] == "trialing"
     lines = []
-    for item in items_of(account, subscription):
+    for item in items_of(account, subscription) if items is None else items:
         price = account.load("price", item["price"])
         name = account.load("product", price["product"])["name"]
-        unit = unit_amount(price, subscription["currency"])
         lines.append(
-            invoices.Line(
+            Line(
                 price=price,
                 quantity=item["quantity"],
-                amount=0 if is_trial else unit * item["quantity"],
+                amount=0 if is_trial else period_amount(account, subscription, item),
                 subscription_item=item["id"],
                 period_start=item["current_period_start"],
                 period_end=item["current_period_end"],
@@ -154,6 +164,22 @@ def billing_lines(account: Account, subscription: Json) -> list[invoices.Line]:
             )
         )
     return lines
+
+
+def period_amount(account: Account, subscription: Json, item: Json) -> int:
+    """Minor units for the item's current period; a first period before the anchor costs its part."""
+    price = account.load("price", item["price"])
+    full = unit_amount(price, subscription["currency"]) * int(item["quantity"])
+    start, end = item["current_period_start"], item["current_period_end"]
+    anchor = subscription["billing_cycle_anchor"]
+    if start >= anchor:
+        return full
+    return part_of(full, end - start, end - period_start(anchor, end, price["recurring"]))
+
+
+def part_of(amount: int, seconds: int, whole: int) -> int:
+    """A share of an amount by time, rounded half up."""
+    return (2 * amount * seconds + whole) // (2 * whole)
 
 
 def unit_amount(price: Json, currency: str) -> int:
@@ -190,23 +216,6 @@ def load_recurring_price(account: Account, price_id: str, param: str) -> Json:
     return price
 
 
-def bill(account: Account, subscription: Json, reason: str, method: Json | None) -> Json:
-    """Invoice the current period and pay it with `method`, which is needed when something is due."""
-    invoice = invoices.draft_invoice(account, subscription, billing_lines(account, subscription), reason)
-    invoices.finalize(account, invoice)
-    if invoice["amount_due"] == 0:
-        invoices.mark_paid(account, invoice, None)
-        return invoice
-    if method is None:
-        raise ValueError("an invoice with an amount due needs a payment method")
-    intent = payments.new_intent(
-        account, invoice["amount_due"], invoice["currency"], customer=subscription["customer"], metadata={}
-    )
-    payments.succeed(account, intent, method)
-    invoices.mark_paid(account, invoice, intent)
-    return invoice
-
-
 def paying_method(account: Account, subscription: Json) -> Json:
     """The method the next invoice is paid with; refused when there is none."""
     customer = account.load("customer", subscription["customer"])
@@ -239,7 +248,7 @@ def require_distinct(prices: list[str], param: str) -> None:
 def cancel_now(
     account: Account, row: Json, request: Json | None, details: dict[str, Any] | None = None
 ) -> None:
-    """Ends the subscription at once; emits customer.subscription.deleted."""
+    """Ends the subscription at once; emits customer.subscription.deleted. Its invoices stop by themselves."""
     now = account.now()
     row |= {
         "canceled_at": row["canceled_at"] or now,
@@ -249,9 +258,15 @@ def cancel_now(
             **(details or {}),
         },
         "ended_at": now,
+        "pending_update": None,
         "status": "canceled",
+        "status_details": None,
     }
     account.put("subscription", row)
+    for invoice in account.where("invoice", "subscription", row["id"]):
+        if invoice["status"] in {"draft", "open"}:
+            invoice |= {"auto_advance": False, "next_payment_attempt": None}
+            account.put("invoice", invoice)
     emit(account, "customer.subscription.deleted", row, request=request)
 
 
@@ -276,3 +291,30 @@ def emit_update(account: Account, before: Json, row: Json, request: Json | None)
     """customer.subscription.updated when something differs."""
     if difference := changes(before, snapshot(account, row)):
         emit(account, "customer.subscription.updated", row, previous=difference, request=request)
+
+
+def set_fields(account: Account, row: Json, request: Json | None = None, **fields: Any) -> None:
+    """Write fields of a subscription; emits customer.subscription.updated."""
+    before = snapshot(account, row)
+    row |= fields
+    account.put("subscription", row)
+    emit_update(account, before, row, request)
+
+
+def plan_of(account: Account, row: Json) -> Json:
+    """What Stripe does not show of a subscription: what waits for an invoice, and what was already told."""
+    fresh = {
+        "id": row["id"],
+        "pending_invoice": None,
+        "pending_items": [],
+        "pending_restarts": False,
+        "resumption_invoice": None,
+        "resumption_until": None,
+        #: The `trial_end` of which `trial_will_end` has told.
+        "trial_told": None,
+    }
+    return account.find("subscription_plan", row["id"]) or fresh
+
+
+def change_plan(account: Account, row: Json, **fields: Any) -> None:
+    account.put("subscription_plan", {**plan_of(account, row), **fields})

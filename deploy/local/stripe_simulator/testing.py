@@ -83,6 +83,18 @@ class SimulatorHandle:
     async def change_subscription(self, subscription_id: str, **fields: Any) -> Json:
         return await self.post(f"subscriptions/{subscription_id}", fields=fields)
 
+    async def advance(self, clock_id: str, to: int) -> Json:
+        """Move a test clock any distance ahead, to a moment in seconds since 1970."""
+        return await self.post(f"test_clocks/{clock_id}/advance", to=to)
+
+    async def billing(self, **settings: Any) -> Json:
+        """Set what the dashboard sets about unpaid invoices, see `BillingSettings`."""
+        return await self.post("billing", settings=settings)
+
+    async def settle_intent(self, intent_id: str, outcome: str = "succeeded") -> Json:
+        """The customer authenticates, or the bank transfer arrives; or neither (`failed`)."""
+        return await self.post(f"payment_intents/{intent_id}/settle", outcome=outcome)
+
     async def dispute(self, payment: str, **wish: Any) -> Json:
         """The bank disputes a charge, payment intent, invoice, session or subscription."""
         return await self.post("disputes", payment=payment, **wish)

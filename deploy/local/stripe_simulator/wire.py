@@ -16,11 +16,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deploy.local.stripe_simulator import params
+from deploy.local.stripe_simulator.due import run_until
 from deploy.local.stripe_simulator.errors import StripeError, malformed, unauthorized
 from deploy.local.stripe_simulator.events import API_VERSION
 from deploy.local.stripe_simulator.faults import Fault, InjectedFailure
 from deploy.local.stripe_simulator.idempotency import find_answer, fingerprint_of, save_answer
 from deploy.local.stripe_simulator.ids import new_id
+from deploy.local.stripe_simulator.moments import clock_named, moment_of
 from deploy.local.stripe_simulator.operations import Call, Operation, Router
 from deploy.local.stripe_simulator.params import Raw
 from deploy.local.stripe_simulator.rendering import expand
@@ -165,7 +167,12 @@ def run(
     operation, path_values = target
     paths: list[str] = EXPAND(form.pop("expand"), "expand") if "expand" in form else []
     read = params.read_fields(form, operation.params, operation.required, lambda name: name)
-    answer = operation.answer(Call(account, path_values, read, base_url, request))
+    clock = clock_named(account, [*path_values, *read.values()])
+    with account.standing_at(moment_of(clock)):
+        answer = operation.answer(Call(account, path_values, read, base_url, request))
+        if clock is not None:
+            # What the call made due at once, for instance the notice of a trial of two days.
+            run_until(account, clock["id"], account.now())
     return expand(account, answer, paths) if paths else answer
 
 

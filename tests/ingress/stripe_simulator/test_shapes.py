@@ -1,6 +1,7 @@
 """Every object has Stripe's shape: `shapes.json` lists the names of its properties.
 
-The table was made from Stripe's public OpenAPI document of 2026-08-26, the last before the pinned version.
+The table was made from Stripe's public OpenAPI document of 2026-08-26, the last before the pinned version;
+`status_details` of a subscription is from the SDK, which is of the pinned version.
 """
 
 from pathlib import Path
@@ -13,13 +14,15 @@ import stripe
 from deploy.local.stripe_simulator.rendering import INCLUDABLE, expand, render
 from deploy.local.stripe_simulator.store import SATELLITES, Account
 from deploy.local.stripe_simulator.testing import SimulatorHandle
+from tests.ingress.stripe_simulator.clocks import DAY, NEW_YEAR, change_card, new_clock, subscribe_on
 from tests.ingress.stripe_simulator.money import buy
 from tests.ingress.stripe_simulator.receiver import Receiver
 from tests.ingress.stripe_simulator.sdk import Json, ask, open_session, subscribe
 
 SHAPES: dict[str, Any] = msgspec.json.decode((Path(__file__).parent / "shapes.json").read_bytes())
+PAUSES = {"end_behavior": {"missing_payment_method": "pause"}}
 #: Rows that are ours and that Stripe never shows.
-OURS = {*SATELLITES.values(), "delivery", "idempotency"}
+OURS = {*SATELLITES.values(), "billing_settings", "delivery", "idempotency"}
 
 
 def problems_of(subject: Json) -> list[str]:
@@ -82,8 +85,26 @@ async def live_through_everything(sim: SimulatorHandle, client: stripe.StripeCli
     await ask(client, "post", path, cancel_at_period_end=True, pause_collection={"behavior": "void"})
     await ask(client, "delete", path, cancellation_details={"comment": "enough"})
     await ask(client, "post", f"/v1/customers/{made['customer']}", address={"city": "Bern"})
+    await let_time_pass(sim, client)
     await take_everything_back(sim, client)
     await open_portals(sim, client)
+
+
+async def let_time_pass(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+    """A renewal that fails for good, prorations that are paid and one that waits, a pause, a trial's end."""
+    clock = await new_clock(client)
+    made = await subscribe_on(client, clock, "price_month")
+    path, item = f"/v1/subscriptions/{made['id']}", made["items"]["data"][0]["id"]
+    await ask(client, "post", path, items=[{"id": item, "quantity": 2}])
+    await ask(client, "post", path, items=[{"id": item, "quantity": 3}], proration_behavior="always_invoice")
+    await change_card(client, made["customer"], "pm_card_chargeCustomerFail")
+    waits = {"payment_behavior": "pending_if_incomplete", "proration_behavior": "always_invoice"}
+    await ask(client, "post", path, items=[{"id": item, "quantity": 9}], **waits)
+    await subscribe_on(client, clock, "price_month", card=None, trial_period_days=9, trial_settings=PAUSES)
+    await sim.advance(clock, NEW_YEAR + 60 * DAY)
+    await ask(client, "post", "/v1/invoiceitems", customer=made["customer"], amount=7, currency="usd")
+    include = {"pending_invoice_items_behavior": "include"}
+    await ask(client, "post", "/v1/invoices", customer=made["customer"], **include)
 
 
 async def take_everything_back(sim: SimulatorHandle, client: stripe.StripeClient) -> None:

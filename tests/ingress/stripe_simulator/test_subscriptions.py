@@ -5,6 +5,7 @@ import pytest
 import stripe
 
 from deploy.local.stripe_simulator.testing import SimulatorHandle
+from tests.ingress.stripe_simulator.clocks import DAY, NEW_YEAR, new_clock, subscribe_on
 from tests.ingress.stripe_simulator.sdk import ask, event_types, new_payer, subscribe
 
 
@@ -86,15 +87,22 @@ async def test_items_are_changed_added_and_removed(sim: SimulatorHandle, client:
     assert (await ask(client, "get", "/v1/subscriptions", price="price_month"))["data"] == []
 
 
-async def test_change_of_interval_begins_and_bills_a_new_period(client: stripe.StripeClient) -> None:
-    made = await subscribe(client, "price_month")
-    item = made["items"]["data"][0]["id"]
-    path = f"/v1/subscriptions/{made['id']}"
+@pytest.mark.parametrize(("behavior", "paid"), [("none", 19000), ("create_prorations", 19000 - 1900)])
+async def test_change_of_interval_begins_and_bills_a_new_period_less_the_unused_time(
+    client: stripe.StripeClient, behavior: str, paid: int
+) -> None:
+    clock = await new_clock(client)
+    made = await subscribe_on(client, clock, "price_month")
     changed = await ask(
-        client, "post", path, items=[{"id": item, "price": "price_year"}], expand=["latest_invoice"]
+        client,
+        "post",
+        f"/v1/subscriptions/{made['id']}",
+        items=[{"id": made["items"]["data"][0]["id"], "price": "price_year"}],
+        proration_behavior=behavior,
+        expand=["latest_invoice"],
     )
-    assert changed["latest_invoice"]["amount_paid"] == 19000
-    assert changed["items"]["data"][0]["current_period_end"] > time.time() + 360 * 86400
+    assert changed["latest_invoice"]["amount_paid"] == paid
+    assert changed["items"]["data"][0]["current_period_end"] == NEW_YEAR + 365 * DAY
 
 
 @pytest.mark.parametrize(
@@ -120,13 +128,6 @@ async def test_last_item_cannot_be_removed(client: stripe.StripeClient) -> None:
     gone = [{"id": made["items"]["data"][0]["id"], "deleted": True}]
     with pytest.raises(stripe.InvalidRequestError, match="at least one item"):
         await ask(client, "post", f"/v1/subscriptions/{made['id']}", items=gone)
-
-
-async def test_prorations_are_refused_and_not_ignored(client: stripe.StripeClient) -> None:
-    made = await subscribe(client, "price_month")
-    with pytest.raises(stripe.InvalidRequestError) as caught:
-        await ask(client, "post", f"/v1/subscriptions/{made['id']}", proration_behavior="create_prorations")
-    assert caught.value.param == "proration_behavior"
 
 
 async def test_more_than_ten_items_and_lines_are_paged(

@@ -1,0 +1,80 @@
+"""Prorations: credits for the unused time of what changes, debits for the remaining time of what it becomes.
+
+To the second, and rounded half up, as Stripe counts them. They wait as invoice items.
+"""
+
+from dataclasses import dataclass
+
+from deploy.local.stripe_simulator.events import emit
+from deploy.local.stripe_simulator.invoice_items import day, new_invoice_item, parent_of
+from deploy.local.stripe_simulator.periods import period_start
+from deploy.local.stripe_simulator.store import Account, Json
+from deploy.local.stripe_simulator.subscriptions import TIMES, items_of, part_of, unit_amount
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """An item as it is at one moment: what its running period costs, and how long it runs."""
+
+    item_id: str
+    price: str
+    quantity: int
+    start: int
+    end: int
+
+
+def shares_of(account: Account, subscription: Json) -> dict[str, Share]:
+    """By item id; nothing while nothing is paid for: in a trial, and before the first payment."""
+    if subscription["status"] in {"trialing", "incomplete", "paused"}:
+        return {}
+    return {
+        item["id"]: Share(
+            item["id"],
+            item["price"],
+            item["quantity"],
+            item["current_period_start"],
+            item["current_period_end"],
+        )
+        for item in items_of(account, subscription)
+    }
+
+
+def prorate(
+    account: Account, subscription: Json, before: dict[str, Share], after: dict[str, Share], at: int
+) -> list[Json]:
+    """The invoice items that a change at `at` makes; an item that did not change makes none.
+
+    `after` is empty when a new period begins: that period is billed in full, by itself.
+    """
+    gone = [share for share in before.values() if after.get(share.item_id) != share]
+    come = [share for share in after.values() if before.get(share.item_id) != share]
+    made = [put_share(account, subscription, share, at, sign=-1) for share in gone]
+    made += [put_share(account, subscription, share, at, sign=1) for share in come]
+    return [item for item in made if item is not None]
+
+
+def put_share(account: Account, subscription: Json, share: Share, at: int, sign: int) -> Json | None:
+    """The credit (-1) or debit (1) for the time from `at` to the end of the period; None: no time is left."""
+    if at >= share.end:
+        return None
+    price = account.load("price", share.price)
+    name = account.load("product", price["product"])["name"]
+    whole = share.end - period_start(subscription["billing_cycle_anchor"], share.end, price["recurring"])
+    full = unit_amount(price, subscription["currency"]) * share.quantity
+    amount = sign * part_of(full, share.end - max(at, share.start), whole)
+    time = "Unused" if sign < 0 else "Remaining"
+    row = new_invoice_item(
+        account,
+        account.load("customer", subscription["customer"]),
+        amount=amount,
+        currency=subscription["currency"],
+        price=price,
+        description=f"{time} time on {share.quantity} {TIMES} {name} after {day(at)}",
+        discountable=False,
+        parent=parent_of(subscription, share.item_id),
+        period={"end": share.end, "start": at},
+        proration=True,
+        quantity=share.quantity,
+    )
+    emit(account, "invoiceitem.created", row)
+    return row
