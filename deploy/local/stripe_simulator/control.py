@@ -13,9 +13,10 @@ from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import record_event
 from deploy.local.stripe_simulator.faults import Fault
 from deploy.local.stripe_simulator.moments import clock_named, moment_of
+from deploy.local.stripe_simulator.read_lag import Lag
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.seeding import Seed, plant
-from deploy.local.stripe_simulator.sender import DeliveryMode
+from deploy.local.stripe_simulator.sender import MODES, DeliveryMode
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.store import Json
 from deploy.local.stripe_simulator.subscriptions import emit_update
@@ -38,6 +39,15 @@ class DeliverWish(Wish, frozen=True, kw_only=True):
     seed: int | None = None
 
 
+class LagWish(Wish, frozen=True, kw_only=True):
+    """Fields as in `read_lag.Lag`."""
+
+    seconds: float
+    share: float = 1.0
+    seed: int = 0
+    path_pattern: str = "*"
+
+
 class FailWish(Wish, frozen=True, kw_only=True):
     """Fields as in `faults.Fault`; `clear` first removes every rule."""
 
@@ -48,6 +58,7 @@ class FailWish(Wish, frozen=True, kw_only=True):
     latency_s: float = 0.0
     body: dict[str, Any] | None = None
     stall: bool = False
+    cut: bool = False
     when: str = "before"
     clear: bool = False
 
@@ -88,18 +99,29 @@ def reset(simulator: Simulator, wish: ResetWish, _path: Json) -> Json:
     if wish.account is None:
         simulator.sender.set_mode(DeliveryMode())
         simulator.faults.rules.clear()
+        simulator.read_lag.set(Lag(), [])
         simulator.stats.clear()
     return {"ok": True}
 
 
 def deliver(simulator: Simulator, wish: DeliverWish, _path: Json) -> Json:
-    if wish.mode not in {"normal", "shuffle"}:
-        raise StripeError(f"mode is {wish.mode!r}: use 'normal' or 'shuffle'")
+    if wish.mode not in MODES:
+        raise StripeError(f"mode is {wish.mode!r}: use one of {', '.join(MODES)}")
     if wish.duplicate < 1 or not 0 <= wish.drop <= 1 or wish.delay_s < 0 or wish.window_s < 0:
         raise StripeError("duplicate must be at least 1, drop between 0 and 1, waits not negative")
     fields = msgspec.structs.asdict(wish)
     del fields["account"]
     simulator.sender.set_mode(DeliveryMode(**fields))
+    return {"ok": True, **fields}
+
+
+def lag_reads(simulator: Simulator, wish: LagWish, _path: Json) -> Json:
+    if wish.seconds < 0 or not 0 <= wish.share <= 1:
+        raise StripeError("seconds must not be negative, share between 0 and 1")
+    fields = msgspec.structs.asdict(wish)
+    del fields["account"]
+    simulator.commit()
+    simulator.read_lag.set(Lag(**fields), list(simulator.store.accounts.values()))
     return {"ok": True, **fields}
 
 
@@ -112,8 +134,8 @@ def fail(simulator: Simulator, wish: FailWish, _path: Json) -> Json:
             raise StripeError(f"when is {wish.when!r}: use 'before' or 'after'")
         if wish.times is not None and wish.times < 1:
             raise StripeError("times must be at least 1, or null: until cleared")
-        if wish.status is None and not wish.latency_s and not wish.stall:
-            raise StripeError("a fault needs a status, a latency_s or stall")
+        if wish.status is None and not wish.latency_s and not wish.stall and not wish.cut:
+            raise StripeError("a fault needs a status, a latency_s, stall or cut")
         fields = msgspec.structs.asdict(wish)
         del fields["account"], fields["clear"]
         rules.append(Fault(**fields))
@@ -189,6 +211,7 @@ def show_state(simulator: Simulator, _query: Json) -> Json:
             name: getattr(simulator.sender.mode, name) for name in simulator.sender.mode.__dataclass_fields__
         },
         "faults": len(simulator.faults.rules),
+        "read_lag_s": simulator.read_lag.lag.seconds,
     }
 
 
@@ -203,6 +226,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
         ("/_sim/deliver", DeliverWish, deliver),
         ("/_sim/events", EventWish, emit_event),
         ("/_sim/fail", FailWish, fail),
+        ("/_sim/read_lag", LagWish, lag_reads),
         ("/_sim/reset", ResetWish, reset),
         ("/_sim/seed", SeedWish, seed),
         ("/_sim/subscriptions/{id}", FieldsWish, change_subscription),

@@ -1,4 +1,4 @@
-"""Failures that a test asks for: statuses, latency, and calls that never answer, by path."""
+"""Failures that a test asks for, by path: statuses, latency, calls that never answer, answers cut short."""
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -36,6 +36,8 @@ class Fault:
     body: dict[str, Any] | None = None
     #: Never answer; the client's own timeout ends the call.
     stall: bool = False
+    #: The call takes effect, and the connection ends in the middle of its answer.
+    cut: bool = False
     #: `before`: the call has no effect. `after`: it takes effect, but its answer is lost.
     when: str = "before"
 

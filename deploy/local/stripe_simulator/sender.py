@@ -20,6 +20,8 @@ from deploy.local.stripe_simulator.settings import SimulatorSettings
 from deploy.local.stripe_simulator.stats import Stats
 from deploy.local.stripe_simulator.store import Account, Json, Store
 
+#: `shuffle` and `burst` gather events for a while; then `burst` sends all of them at one moment, in order.
+MODES = ("normal", "shuffle", "burst")
 #: The longest wait between two attempts, in seconds: one hour, as at Stripe.
 RETRY_CAP_S = 3600.0
 
@@ -34,7 +36,7 @@ class DeliveryMode:
     #: Probability that an event is never sent. It stays undelivered: `delivery_success=false` lists it.
     drop: float = 0.0
     delay_s: float = 0.0
-    #: `shuffle`: events are gathered this long and then sent in random order.
+    #: `shuffle` and `burst`: events are gathered this long, from the first on.
     window_s: float = 0.2
     #: Makes the random choices repeatable.
     seed: int | None = None
@@ -113,7 +115,7 @@ class Sender:
                 self._drop(account, delivery)
                 continue
             copies = [parcel_of(account, delivery, is_copy=n > 0) for n in range(self.mode.duplicate)]
-            if self.mode.mode == "shuffle":
+            if self.mode.mode != "normal":
                 self._gather(copies, now)
             else:
                 for parcel in copies:
@@ -163,7 +165,8 @@ class Sender:
         self._gathered += parcels
 
     def _release_gathered(self, now: float) -> None:
-        self._random.shuffle(self._gathered)
+        if self.mode.mode != "burst":
+            self._random.shuffle(self._gathered)
         for parcel in self._gathered:
             self._push(parcel, now + self.mode.delay_s)
         self._gathered = []

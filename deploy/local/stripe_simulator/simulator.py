@@ -9,6 +9,7 @@ from deploy.local.stripe_simulator.due import run_until
 from deploy.local.stripe_simulator.faults import Faults
 from deploy.local.stripe_simulator.idempotency import IdempotencyKeys
 from deploy.local.stripe_simulator.journal import Journal
+from deploy.local.stripe_simulator.read_lag import ReadLag
 from deploy.local.stripe_simulator.sender import Sender
 from deploy.local.stripe_simulator.settings import SimulatorSettings
 from deploy.local.stripe_simulator.stats import Stats
@@ -28,6 +29,8 @@ class Simulator:
         self.first: Account = self.store.open_account(settings.secret_key, settings.account_id)
         self.stats = Stats()
         self.faults = Faults()
+        self.read_lag = ReadLag()
+        self.store.on_commit = self.read_lag.note
         self.keys = IdempotencyKeys()
         self.sender = Sender(settings, self.store, self.stats)
         #: Set when the server begins to stop, so that calls that never answer end.

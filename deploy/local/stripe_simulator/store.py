@@ -191,6 +191,8 @@ class Store:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
+        #: Called at each commit with every account, before its changes are forgotten.
+        self.on_commit: Callable[[Account], None] = lambda _account: None
         self.accounts: dict[str, Account] = {}
         if journal is not None:
             for account_id, secret_key, created in journal.read_accounts():
@@ -229,6 +231,7 @@ class Store:
             if account.dirty and self._journal is not None:
                 changes = [(kind, row_id, account.find(kind, row_id)) for kind, row_id in account.dirty]
                 self._journal.write_rows(account.account_id, changes)
+            self.on_commit(account)
             account.dirty.clear()
             outgoing += [(account, delivery_id) for delivery_id in account.outbox]
             account.outbox.clear()

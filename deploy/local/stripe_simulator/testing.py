@@ -67,6 +67,10 @@ class SimulatorHandle:
     async def deliver(self, **wish: Any) -> Json:
         return await self.post("deliver", **wish)
 
+    async def read_lag(self, seconds: float, **wish: Any) -> Json:
+        """Let reads answer the state of this many seconds ago; 0 ends it."""
+        return await self.post("read_lag", seconds=seconds, **wish)
+
     async def fail(self, path_pattern: str, **wish: Any) -> Json:
         return await self.post("fail", path_pattern=path_pattern, **wish)
 

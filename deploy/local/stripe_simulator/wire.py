@@ -7,7 +7,7 @@ answered before, are its parameters known; then the operation; then expansion an
 import asyncio
 import binascii
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -40,6 +40,8 @@ class Answer:
     body: bytes
     request_id: str
     is_replay: bool = False
+    #: The connection ends in the middle of the body.
+    is_cut: bool = False
 
 
 class Api:
@@ -62,7 +64,8 @@ class Api:
         except StripeError as error:
             answer = refusal(error, request_id)
         self._simulator.stats.count_call(request.method, template, answer.status)
-        await respond(answer, request)(scope, receive, send)
+        response = respond(answer, request)
+        await (cut_short(response, send) if answer.is_cut else response(scope, receive, send))
 
     def _authenticate(self, request: Request) -> Account:
         key = presented_key(request.headers.get("authorization", ""))
@@ -100,10 +103,12 @@ class Api:
             fault = self._simulator.faults.take(request.method, request.scope["path"])
             if fault is not None:
                 await self._suffer(fault, request, "before")
+            if request.method == "GET":
+                account = self._simulator.read_lag.view(account, request.scope["path"])
             answer = self._replay_or_run(request, request_id, account, target, (key, form))
             if fault is not None:
                 await self._suffer(fault, request, "after")
-        return answer
+        return replace(answer, is_cut=True) if fault is not None and fault.cut else answer
 
     def _replay_or_run(
         self,
@@ -240,3 +245,11 @@ def respond(answer: Answer, request: Request) -> Response:
         headers["Idempotent-Replayed"] = "true"
         headers["Original-Request"] = answer.request_id
     return Response(answer.body, answer.status, headers, media_type="application/json")
+
+
+async def cut_short(response: Response, send: Send) -> None:
+    """Half of the body: the server closes the connection when no more comes."""
+    start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+    half = bytes(response.body[: len(response.body) // 2])
+    await send(start)
+    await send({"type": "http.response.body", "body": half, "more_body": True})

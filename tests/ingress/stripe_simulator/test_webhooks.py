@@ -135,6 +135,17 @@ async def test_shuffle_gathers_and_sends_all_in_another_order(
     assert min(entry["started_at"] for entry in await sim.deliveries()) >= begin + 0.15
 
 
+async def test_burst_gathers_and_sends_all_at_one_moment(receiver: Receiver, sim: SimulatorHandle) -> None:
+    await sim.deliver(mode="burst", window_s=0.15)
+    begin = time.time()
+    ids = await emit_many(sim, 12)
+    await receiver.wait_for(12)
+    await sim.settled()
+    sent = await sim.deliveries()
+    assert {entry["event_id"] for entry in sent} == set(ids)
+    assert min(entry["started_at"] for entry in sent) >= begin + 0.15
+
+
 async def test_dropped_event_is_never_sent_but_can_be_listed_as_undelivered(
     receiver: Receiver, sim: SimulatorHandle, client: stripe.StripeClient
 ) -> None:

@@ -187,6 +187,14 @@ async def test_stalled_call_has_no_effect_and_ends_with_the_clients_patience(
     assert (await ask(client, "get", "/v1/customers"))["data"] == []
 
 
+async def test_answer_cut_short_has_taken_effect(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+    await sim.fail("/v1/customers", method="POST", cut=True)
+    with pytest.raises(aiohttp.ClientError):
+        await ask(client, "post", "/v1/customers", email="a@example.com")
+    listed = await ask(client, "get", "/v1/customers")
+    assert [customer["email"] for customer in listed["data"]] == ["a@example.com"]
+
+
 async def test_calls_are_counted_by_their_template(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
     await ask(client, "get", "/v1/prices/price_once")
     await ask(client, "get", "/v1/prices/price_month")
