@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "grant": ("grants", "Give a user something, or take it away, whatever Stripe says."),
     "revoke": ("grants", "End grants; what else gives access stays."),
     "grants": ("grants", "List what was granted."),
+    "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }
