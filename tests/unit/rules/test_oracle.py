@@ -4,11 +4,11 @@ Normal runs try a few histories, always the same ones. `make prove` tries 500 ne
 """
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import fields, replace
@@ -25,6 +25,7 @@ from tests.unit.rules.any_facts import (
     any_subscription,
     instants,
     seeds,
+    sizes,
 )
 from tests.unit.rules.builders import CATALOG, day
 from tests.unit.rules.oracle import expected
@@ -72,31 +73,36 @@ NOTHING = {
     "credits": GrantValue(value=0),
     "formats": GrantValue(value=[]),
 }
-CATALOGS = [
-    CATALOG,
-    *(replace(CATALOG, policy=policy) for policy in POLICIES),
-    _grandfathering(),
-    _with_plans(team={"grace_days": 3, "grace_days_after_trial": 9}, boost={"requires": "team"}),
-    _with_plans(pro={"grants": {}}, team={"rank": 1}),
-    _with_plans(pro={"grants": NOTHING}),
-    _with_default("projects", None),
-    _with_default("support", "email"),
-    _with_default("formats", ["gif"]),
-]
+#: By a name that a failing history can show.
+CATALOGS = {
+    "as it is": CATALOG,
+    **{f"policy {number}": replace(CATALOG, policy=policy) for number, policy in enumerate(POLICIES)},
+    "grandfathering": _grandfathering(),
+    "other grace": _with_plans(team={"grace_days": 3, "grace_days_after_trial": 9}),
+    "other requirement": _with_plans(boost={"requires": "team"}),
+    "a plan of nothing": _with_plans(pro={"grants": {}}, team={"rank": 1}),
+    "a plan that says nothing": _with_plans(pro={"grants": NOTHING}),
+    "projects unlimited for all": _with_default("projects", None),
+    "support for all": _with_default("support", "email"),
+    "formats for all": _with_default("formats", ["gif"]),
+}
 
-Sources = dict[str, Any]
 indexes = st.integers(0, MOST - 1)
+catalogs = st.sampled_from(list(CATALOGS))
 
 
 class Histories(RuleBasedStateMachine):
     """A user's facts, as they come, change and go; the catalog changes, and time passes."""
 
-    @initialize(catalog=st.sampled_from(CATALOGS))
-    def begin(self, catalog: Catalog) -> None:
-        self.catalog, self.now, self.number = catalog, day(-15), 0
+    @initialize(catalog=catalogs, now=instants, seed=seeds, sizes=st.tuples(sizes, sizes, sizes))
+    def begin(self, catalog: str, now: datetime, seed: int, sizes: tuple[int, int, int]) -> None:
+        self.catalog, self.now, self.number = CATALOGS[catalog], now, 0
         self.subscriptions: list[Subscription] = []
         self.purchases: list[Purchase] = []
         self.grants: list[Grant] = []
+        for add, size in zip((self.subscribe, self.buy, self.give), sizes, strict=True):
+            for index in range(size):
+                add(seed + index)
 
     # ── what comes ──
 
@@ -148,9 +154,9 @@ class Histories(RuleBasedStateMachine):
     def revoke(self, index: int, at: Any) -> None:
         self.grants = _changed(self.grants, index, revoked_at=at)
 
-    @rule(catalog=st.sampled_from(CATALOGS))
-    def apply_catalog(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+    @rule(catalog=catalogs)
+    def apply_catalog(self, catalog: str) -> None:
+        self.catalog = CATALOGS[catalog]
 
     @rule(half_days=st.integers(1, 12))
     def advance(self, half_days: int) -> None:
@@ -202,14 +208,22 @@ def _changed(sources: list[Any], index: int, **changes: Any) -> list[Any]:
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = (
-    settings(
+if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+    TestHistories.settings = settings(
         max_examples=500,
         stateful_step_count=50,
         deadline=None,
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-    else settings(max_examples=10, stateful_step_count=20, deadline=None, derandomize=True, database=None)
-)
+else:
+    # What fails here is shown as it came: shrinking takes minutes, and belongs to `make prove`.
+    TestHistories.settings = settings(
+        max_examples=20,
+        stateful_step_count=15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow],
+    )
