@@ -395,6 +395,11 @@ def test_an_add_on_counts_only_with_the_plan_it_requires() -> None:
     assert ask("seats", both).value == 15
 
 
+def test_an_add_on_that_lost_its_access_gives_nothing_beside_the_plan_it_requires() -> None:
+    addon = make_subscription("unpaid", subscription_id="sub_2", items=(make_item("extra"),))
+    assert ask("seats", make_subscription(), addon).value == 5
+
+
 def test_an_add_on_ends_with_the_plan_it_requires() -> None:
     base = make_subscription(cancel_at=day(3))
     addon = make_subscription(subscription_id="sub_2", items=(make_item("extra"),))
