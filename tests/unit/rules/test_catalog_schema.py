@@ -19,7 +19,8 @@ UNKNOWN = "q" * 30
 
 #: Where each table of the format stands in the schema, and the lines that begin one in a file.
 PROJECT = ("projects", "*")
-GIVEN = (*PROJECT, "scenarios", "[]", "given", "[]")
+SCENARIO = (*PROJECT, "scenarios", "[]")
+GIVEN = (*SCENARIO, "given", "[]")
 TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "project": (PROJECT, "[projects.other]"),
     "policy": ((*PROJECT, "policy"), "[projects.other.policy]"),
@@ -29,7 +30,7 @@ TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "feature": ((*PROJECT, "features", "*"), "[projects.other.features.one]"),
     "plan": ((*PROJECT, "plans", "*"), "[projects.other.plans.one]"),
     "price": ((*PROJECT, "plans", "*", "prices", "*"), "[projects.other.plans.one.prices.month]"),
-    "scenario": ((*PROJECT, "scenarios", "[]"), "[[projects.other.scenarios]]"),
+    "scenario": (SCENARIO, "[[projects.other.scenarios]]"),
     "subscription": ((*GIVEN, "subscription"), "[[projects.acme.scenarios.given]]\nsubscription = 'pro'"),
     "purchase": ((*GIVEN, "purchase"), "[[projects.acme.scenarios.given]]\npurchase = 'founder'"),
     "refund": (
@@ -48,7 +49,7 @@ TABLES: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def descend(path: tuple[str, ...]) -> dict[str, Any]:
-    """The schema of the table at a path: `*` is any key, `[]` a row, a source's kind or a number picks one."""
+    """The schema of a table: `*` is any key, `[]` a row; a source's kind, or a number, picks one."""
     schema = catalog_schema()
     for step in path:
         if step == "*":
