@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from deploy.local.demo_steps import STEPS, Mismatch, Story
+from deploy.local import demo_operator, demo_steps
+from deploy.local.demo_steps import Mismatch, Story
 from deploy.local.environment import ROOT, Ports
 from deploy.local.ports import is_free
 from deploy.local.processes import Program, start, stop, wait_until_ready
@@ -122,7 +123,7 @@ def deployment(state: State, base: int, say: Callable[[str], None]) -> Iterator[
 
 def tell(story: Story, state: State, say: Callable[[str], None]) -> bool:
     """Run the steps; True when one of them failed (and said so)."""
-    for number, step in enumerate(STEPS, 1):
+    for number, step in enumerate((*demo_steps.STEPS, *demo_operator.STEPS), 1):
         try:
             line = step(story)
         except (Mismatch, NoAnswer) as error:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from deploy.local.demo import tell
+from deploy.local.demo_operator import grant_what_nobody_bought
 from deploy.local.demo_steps import (
     FormReader,
     Mismatch,
@@ -118,6 +119,15 @@ def test_anything_of_another_project_in_an_answer_fails_the_step(tmp_path, body)
         pytest.raises(Mismatch),
     ):
         ask_as_the_other_project(story)
+
+
+def test_an_operators_call_that_is_not_done_fails_its_step(tmp_path):
+    with (
+        answering({"entitlements": {"export": NOT_GRANTED}}) as url,
+        story_against(url, tmp_path, []) as story,
+        pytest.raises(Mismatch, match="expected status 201, got 501"),
+    ):
+        grant_what_nobody_bought(story)
 
 
 def test_a_page_without_a_way_to_pay_is_not_paid():
