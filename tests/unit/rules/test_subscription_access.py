@@ -407,6 +407,13 @@ def test_an_add_on_ends_with_the_plan_it_requires() -> None:
     assert not ask("seats", base, addon, at=day(3)).granted
 
 
+def test_what_an_add_on_alone_gives_ends_with_the_first_of_both() -> None:
+    catalog = make_catalog(**{"limit = 4 }": "limit = 4, sso = true }"})
+    addon = make_subscription(subscription_id="sub_2", items=(make_item("extra"),), cancel_at=day(5))
+    for cancel_at, end in ((None, day(5)), (day(3), day(3)), (day(9), day(5))):
+        assert ask("sso", make_subscription(cancel_at=cancel_at), addon, catalog=catalog).ends_at == end
+
+
 def test_an_add_on_counts_with_a_required_plan_that_gives_nothing_itself() -> None:
     catalog = make_catalog(
         **{
