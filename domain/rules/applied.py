@@ -26,7 +26,7 @@ def _rule(name: str, section: str, sentence: str) -> AppliedRule:
     return AppliedRule(name=name, sentence=sentence, section=section)
 
 
-_OVERRIDDEN_TO_NOTHING = _rule(
+OVERRIDDEN_TO_NOTHING = _rule(
     "grant.override_to_nothing",
     _GRANTS,
     "An override replaces what every source gives; one that gives nothing takes access away.",
@@ -105,5 +105,5 @@ def applied_rule(answer: Entitlement) -> AppliedRule:
     """The rule behind one answer."""
     is_override = any(source.effect == "override" for source in answer.sources)
     if answer.reason is Reason.DENIED and is_override:
-        return _OVERRIDDEN_TO_NOTHING
+        return OVERRIDDEN_TO_NOTHING
     return RULES[answer.reason]

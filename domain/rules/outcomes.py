@@ -17,7 +17,7 @@ Outcome = Literal["wins", "loses"]
 Stage = Literal["deny", "override", "merge", "default", "refusal"]
 
 #: Why: code → what it means, with what stands in braces put in.
-_SENTENCES = {
+SENTENCES = {
     "denies": "takes the feature away: a deny beats everything else",
     "overrides": "stands alone: an override replaces what the others give",
     "gives": "gives the feature",
@@ -56,7 +56,7 @@ class SourceOutcome(Struct, frozen=True, kw_only=True):
     #: What it says about the feature while it is live; absent: nothing. For an integer null is unlimited.
     value: FeatureValue | UnsetType = UNSET
     outcome: Outcome
-    #: Stable code: a key of `_SENTENCES`.
+    #: Stable code: a key of `SENTENCES`.
     why: str
     sentence: str
     #: Whether its refusal is the reason of the answer.
@@ -213,7 +213,7 @@ def _gives_reason(one: Judged, answer: Entitlement) -> bool:
 
 def _sentence(why: str, one: Judged, value: FeatureValue | UnsetType) -> str:
     plan, until = one.source.plan, one.span.until
-    return _SENTENCES[why].format(
+    return SENTENCES[why].format(
         value=show_value(value),
         reason=one.span.reason.value,
         later=f" (until {until.isoformat()})" if until is not None else "",

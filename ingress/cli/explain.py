@@ -114,7 +114,7 @@ def _print_explained(explained: Explained) -> None:
         ("for", f"{explained.user_id}, {explained.feature} in {explained.project}/{explained.app}"),
         ("at", f"{explained.at.isoformat(timespec='seconds')}, {_basis(explained)}"),
         ("rule", f"{rule.name}: {rule.sentence}"),
-        ("", f"docs/entitlements.md, {rule.section!r}"),
+        ("", f'docs/entitlements.md, "{rule.section}"'),
     ]
     if explained.default is not UNSET:
         rows.append(("default", _value(explained.default, explained.default is None)))
@@ -122,7 +122,8 @@ def _print_explained(explained: Explained) -> None:
         rows.append(("arithmetic", explained.arithmetic.sentence))
     rows += [("would change it", text) for text in explained.would_change]
     rows += [("note", text) for text in explained.notes]
-    print_table(("", ""), rows)
+    print_table(("what", "said"), rows)
+    click.echo()
     _print_sources(explained)
 
 
@@ -188,5 +189,5 @@ def _print_trace(trace: Trace, repaired: Repaired | None) -> None:
 
 def _repaired_text(repaired: Repaired) -> str:
     changed = ", ".join(repaired.changed) or "no app"
-    reads = len(repaired.customers)
-    return f"Recomputed and published; changed for {changed}. Stripe is read again for {reads} customers."
+    read = ", ".join(repaired.customers) or "no customer"
+    return f"Recomputed and published; changed for {changed}. Stripe is read again for {read}."

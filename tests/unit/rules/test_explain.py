@@ -9,11 +9,11 @@ from msgspec import UNSET
 
 from domain.errors import Unknown
 from domain.model import Grant, Purchase, Reason, Subscription
-from domain.rules.applied import RULES
+from domain.rules.applied import OVERRIDDEN_TO_NOTHING, RULES
 from domain.rules.catalog import Catalog
 from domain.rules.entitlements import compute
 from domain.rules.explain import Explanation, existing_at, explain
-from domain.rules.outcomes import SourceOutcome
+from domain.rules.outcomes import SENTENCES, SourceOutcome
 from tests.unit.rules.builders import (
     CATALOG,
     NOW,
@@ -306,3 +306,12 @@ def test_what_did_not_exist_yet_explains_nothing() -> None:
     facts = facts_of(sub(1, created_at=day(-1)), sub(2), make_purchase())
     assert [one.subscription_id for one in existing_at(facts, day(-2)).subscriptions] == ["sub_2"]
     assert existing_at(facts, day(-1)) == facts
+
+
+# ── what programs may rely on ───────────────────────────────────────────────────────────────────────
+
+
+def test_every_code_and_every_name_of_a_rule_is_documented() -> None:
+    text = (DOCUMENT.parent / "api.md").read_text()
+    names = {rule.name for rule in (*RULES.values(), OVERRIDDEN_TO_NOTHING)}
+    assert {name for name in (*names, *SENTENCES) if f"`{name}`" not in text} == set()
