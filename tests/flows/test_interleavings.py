@@ -216,7 +216,9 @@ DIRECTIONS = [
 
 
 @pytest.mark.parametrize(("pair", "is_reversed"), DIRECTIONS)
-async def test_no_interleaving_lets_a_stale_writer_win(world: World, pair: Pair, is_reversed: bool) -> None:
+async def test_no_interleaving_lets_a_stale_writer_win(
+    world: World, pair: Pair, *, is_reversed: bool
+) -> None:
     held = await interleave_at_every_await(world, world.context, pair, is_reversed=is_reversed)
     assert len(held) >= (2 if pair is two_publishes else 5)
     if pair is two_syncs:
