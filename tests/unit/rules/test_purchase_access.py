@@ -183,6 +183,13 @@ def test_an_inquiry_keeps_the_purchase_and_is_flagged() -> None:
     assert (answer.granted, answer.flags) == (True, ("dispute_inquiry",))
 
 
+def test_of_several_disputes_of_a_purchase_each_one_counts() -> None:
+    won = make_dispute("won")
+    assert not ask("export", make_purchase(disputes=(won, make_dispute("lost")))).granted
+    asked = make_purchase(disputes=(won, make_dispute("warning_under_review")))
+    assert ask("export", asked).flags == ("dispute_inquiry",)
+
+
 def test_a_prevented_dispute_is_a_refund_of_its_amount() -> None:
     whole = make_purchase(disputes=(make_dispute("prevented", amount_minor=900),))
     assert ask("export", whole).reason is Reason.REFUNDED

@@ -459,7 +459,16 @@ def test_an_inquiry_keeps_the_subscription_and_is_flagged(status: str) -> None:
 
 
 def test_a_dispute_of_an_older_invoice_changes_nothing() -> None:
-    assert ask("export", make_subscription(disputes=(make_dispute("lost", is_latest=False),))).granted
+    for status in ("lost", "warning_under_review"):
+        answer = ask("export", make_subscription(disputes=(make_dispute(status, is_latest=False),)))
+        assert (answer.granted, answer.flags) == (True, UNSET)
+
+
+def test_of_several_disputes_each_one_counts() -> None:
+    asked = make_subscription(disputes=(make_dispute("won"), make_dispute("warning_under_review")))
+    assert ask("export", asked).flags == ("dispute_inquiry",)
+    lost = make_subscription(disputes=(make_dispute("won"), make_dispute("lost")))
+    assert refused_for(ask("export", lost)) is Reason.DISPUTED
 
 
 def test_policy_may_count_disputes_of_any_invoice() -> None:
