@@ -21,22 +21,27 @@ class Share:
     quantity: int
     start: int
     end: int
+    #: Seconds of a whole period, by the anchor of that moment.
+    whole: int
 
 
 def shares_of(account: Account, subscription: Json) -> dict[str, Share]:
     """By item id; nothing while nothing is paid for: in a trial, and before the first payment."""
     if subscription["status"] in {"trialing", "incomplete", "paused"}:
         return {}
-    return {
-        item["id"]: Share(
-            item["id"],
-            item["price"],
-            item["quantity"],
-            item["current_period_start"],
-            item["current_period_end"],
-        )
-        for item in items_of(account, subscription)
-    }
+    return {item["id"]: share_of(account, subscription, item) for item in items_of(account, subscription)}
+
+
+def share_of(account: Account, subscription: Json, item: Json) -> Share:
+    price, end = account.load("price", item["price"]), item["current_period_end"]
+    return Share(
+        item_id=item["id"],
+        price=price["id"],
+        quantity=item["quantity"],
+        start=item["current_period_start"],
+        end=end,
+        whole=end - period_start(subscription["billing_cycle_anchor"], end, price["recurring"]),
+    )
 
 
 def prorate(
@@ -59,9 +64,8 @@ def put_share(account: Account, subscription: Json, share: Share, at: int, sign:
         return None
     price = account.load("price", share.price)
     name = account.load("product", price["product"])["name"]
-    whole = share.end - period_start(subscription["billing_cycle_anchor"], share.end, price["recurring"])
     full = unit_amount(price, subscription["currency"]) * share.quantity
-    amount = sign * part_of(full, share.end - max(at, share.start), whole)
+    amount = sign * part_of(full, share.end - max(at, share.start), share.whole)
     time = "Unused" if sign < 0 else "Remaining"
     row = new_invoice_item(
         account,

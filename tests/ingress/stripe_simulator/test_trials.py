@@ -1,0 +1,112 @@
+from typing import Any
+
+import pytest
+import stripe
+
+from tests.ingress.stripe_simulator.clocks import (
+    DAY,
+    HOUR,
+    NEW_YEAR,
+    advance,
+    happened,
+    invoices_of,
+    new_clock,
+    read,
+    subscribe_on,
+)
+from tests.ingress.stripe_simulator.sdk import ask
+
+SUBSCRIPTION = "customer.subscription"
+
+
+async def begin_trial(
+    client: stripe.StripeClient, days: int = 10, **params: Any
+) -> tuple[str, dict[str, Any]]:
+    clock = await new_clock(client)
+    return clock, await subscribe_on(client, clock, "price_month", trial_period_days=days, **params)
+
+
+def ending(missing: str) -> dict[str, Any]:
+    return {"trial_settings": {"end_behavior": {"missing_payment_method": missing}}}
+
+
+async def test_trial_bills_nothing_and_is_told_three_days_before_it_ends(client: stripe.StripeClient) -> None:
+    clock, made = await begin_trial(client)
+    (first,) = await invoices_of(client, made)
+    assert (first["status"], first["amount_due"]) == ("paid", 0)
+    await advance(client, clock, NEW_YEAR + 7 * DAY - 1)
+    assert await happened(client, f"{SUBSCRIPTION}.trial_will_end") == []
+    await advance(client, clock, NEW_YEAR + 7 * DAY)
+    told = [(f"{SUBSCRIPTION}.trial_will_end", NEW_YEAR + 7 * DAY)]
+    assert await happened(client, f"{SUBSCRIPTION}.trial_will_end") == told
+
+
+async def test_end_of_a_short_trial_is_told_at_once(client: stripe.StripeClient) -> None:
+    await begin_trial(client, days=2)
+    told = [(f"{SUBSCRIPTION}.trial_will_end", NEW_YEAR)]
+    assert await happened(client, f"{SUBSCRIPTION}.trial_will_end") == told
+
+
+async def test_ended_trial_becomes_active_and_is_billed_an_hour_later(client: stripe.StripeClient) -> None:
+    clock, made = await begin_trial(client)
+    await advance(client, clock, NEW_YEAR + 10 * DAY)
+    active = await read(client, made)
+    assert (active["status"], active["billing_cycle_anchor"]) == ("active", NEW_YEAR + 10 * DAY)
+    assert active["items"]["data"][0]["current_period_end"] == NEW_YEAR + 41 * DAY
+    await advance(client, clock, NEW_YEAR + 10 * DAY + HOUR)
+    invoice = (await invoices_of(client, made))[0]
+    assert (invoice["billing_reason"], invoice["status"], invoice["amount_paid"]) == (
+        "subscription_cycle",
+        "paid",
+        1900,
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "status", "event"),
+    [("cancel", "canceled", "deleted"), ("pause", "paused", "paused")],
+)
+async def test_trial_without_a_way_to_pay_ends_as_its_settings_say(
+    client: stripe.StripeClient, missing: str, status: str, event: str
+) -> None:
+    clock, made = await begin_trial(client, card=None, **ending(missing))
+    await advance(client, clock, NEW_YEAR + 10 * DAY)
+    assert (await read(client, made))["status"] == status
+    assert (f"{SUBSCRIPTION}.{event}", NEW_YEAR + 10 * DAY) in await happened(client, SUBSCRIPTION)
+    assert len(await invoices_of(client, made)) == 1
+
+
+async def test_trial_without_a_way_to_pay_goes_on_and_falls_behind_by_default(
+    client: stripe.StripeClient,
+) -> None:
+    clock, made = await begin_trial(client, card=None)
+    await advance(client, clock, NEW_YEAR + 10 * DAY)
+    assert (await read(client, made))["status"] == "active"
+    await advance(client, clock, NEW_YEAR + 10 * DAY + HOUR)
+    assert (await read(client, made))["status"] == "past_due"
+    assert (await invoices_of(client, made))[0]["status"] == "open"
+
+
+async def test_trial_can_be_moved_and_then_tells_of_its_end_again(client: stripe.StripeClient) -> None:
+    clock, made = await begin_trial(client)
+    await advance(client, clock, NEW_YEAR + 8 * DAY)
+    later = NEW_YEAR + 20 * DAY
+    moved = await ask(client, "post", f"/v1/subscriptions/{made['id']}", trial_end=later)
+    assert (moved["status"], moved["trial_start"], moved["trial_end"]) == ("trialing", NEW_YEAR, later)
+    await advance(client, clock, later)
+    moments = [at for _type, at in await happened(client, f"{SUBSCRIPTION}.trial_will_end")]
+    assert moments == [NEW_YEAR + 7 * DAY, later - 3 * DAY]
+    assert (await read(client, made))["status"] == "active"
+
+
+async def test_cancellation_at_the_end_of_a_trial_is_never_billed(client: stripe.StripeClient) -> None:
+    clock, made = await begin_trial(client)
+    await ask(client, "post", f"/v1/subscriptions/{made['id']}", cancel_at_period_end=True)
+    await advance(client, clock, NEW_YEAR + 11 * DAY)
+    ended = await read(client, made)
+    assert (ended["status"], ended["ended_at"], ended["canceled_at"]) == (
+        "canceled",
+        NEW_YEAR + 10 * DAY,
+        NEW_YEAR,
+    )
+    assert len(await invoices_of(client, made)) == 1
