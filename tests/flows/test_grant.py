@@ -14,7 +14,7 @@ from domain.errors import Broken, Invalid, TollhouseError, Unavailable, Unknown
 from domain.flows.grant import Given, GrantWish, Operator, grant
 from domain.flows.list_grants import list_grants
 from domain.flows.lookup import Lookup
-from domain.flows.recompute import recompute_due
+from domain.flows.recompute_due import recompute_due
 from domain.flows.revoke import ByGrant, ByTarget, Revoked, revoke
 from domain.store import grants
 from domain.store.session import Connection
