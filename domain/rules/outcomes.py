@@ -25,7 +25,7 @@ SENTENCES = {
     "summed": "is added: {value}",
     "unlimited": "gives it without a limit, which beats every number",
     "joins": "adds its strings to the union: {value}",
-    "not_in_force": "gives nothing now: {reason}{later}",
+    "not_in_force": "{does_nothing} now: {reason}{later}",
     "other_features": "is about other features than this one",
     "gives_nothing": "gives nothing at all: quantity 0, or a target that the catalog does not have",
     "requirement_missing": "does not count: its plan requires {requires}, which gives no access now",
@@ -218,6 +218,7 @@ def _sentence(why: str, one: Judged, value: FeatureValue | UnsetType) -> str:
         reason=one.span.reason.value,
         later=f" (until {until.isoformat()})" if until is not None else "",
         requires=plan.requires if plan is not None else None,
+        does_nothing="takes nothing" if one.source.ref.effect == "deny" else "gives nothing",
     )
 
 

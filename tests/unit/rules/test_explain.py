@@ -175,6 +175,11 @@ def test_each_type_says_in_its_own_way_why_a_source_won(feature: str, app: str, 
     assert [one.why for one in found.sources] == whys
 
 
+def test_a_deny_that_has_ended_takes_nothing() -> None:
+    one = only(why("export", grant(1, "deny", "export", revoked_at=day(-1))))
+    assert (one.outcome, one.why, one.sentence) == ("loses", "not_in_force", "takes nothing now: revoked")
+
+
 def test_the_source_whose_refusal_is_the_reason_is_marked() -> None:
     found = why("export", sub(1, "past_due", first_failure_at=day(-9)), sub(2, "canceled", ended_at=day(-1)))
     assert {one.source.id: one.gives_reason for one in found.sources} == {"sub_1": True, "sub_2": False}
