@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from deploy.local.demo_steps import FEATURE, Mismatch, Story, ask, entitlement, expect, expect_equal
 
@@ -45,10 +47,23 @@ def revoke_both(story: Story) -> str:
     return f"the operator revokes both: {FEATURE} is not granted to {GUEST}, reason revoked"
 
 
+def explain_it(story: Story) -> str:
+    """Why it is refused now, and why it was refused a moment before that: history knows."""
+    now = explain(story)
+    expect_equal("grant.revoked", now["rule"]["name"])
+    show_sources(story, now)
+    before = explain(story, just_before(now["answered_since"]))
+    expect_equal("grant.deny", before["rule"]["name"])
+    expect_equal(["denied", "denies"], [one["why"] for one in before["sources"]])
+    show_sources(story, before)
+    return f"explain: version {now['version']} by {now['rule']['name']}, before it {before['rule']['name']}"
+
+
 STEPS: tuple[Callable[[Story], str], ...] = (
     grant_what_nobody_bought,
     deny_it,
     revoke_both,
+    explain_it,
 )
 
 
@@ -72,3 +87,24 @@ def ask_for_the_version_of(story: Story, done: dict[str, Any]) -> dict[str, Any]
             return entitlement(answer)
         if time.monotonic() > deadline:
             raise Mismatch(f"version {done['versions']['editor']} within {READABLE_TIMEOUT_S} s", answer)
+
+
+def explain(story: Story, at: str | None = None) -> dict[str, Any]:
+    """Why FEATURE is or was what it is for GUEST, as an operator sees it."""
+    asked = {"user_id": GUEST, "project": "acme", "app": "editor", **({} if at is None else {"at": at})}
+    headers = {"Authorization": f"Bearer {story.ready.operator_key}"}
+    path = f"/api/v1/entitlements/{FEATURE}/explain?{urlencode(asked)}"
+    explained: dict[str, Any] = expect(200, story.app.request("GET", path, headers=headers))
+    return explained
+
+
+def just_before(instant: str) -> str:
+    return (datetime.fromisoformat(instant) - timedelta(milliseconds=1)).isoformat()
+
+
+def show_sources(story: Story, explained: dict[str, Any]) -> None:
+    story.say(f"  version {explained['version']}: {explained['rule']['sentence']}")
+    for one in explained["sources"]:
+        story.say(
+            f"    {one['source']['effect']} {one['outcome']}: {one['sentence']} ({one['operator_reason']})"
+        )
