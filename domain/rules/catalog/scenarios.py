@@ -18,6 +18,7 @@ from domain.rules.catalog.scenario_sources import read_grant, read_purchase, rea
 
 #: The instant of the question where a scenario names none: relative times need no calendar.
 DEFAULT_AT = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST_YEAR, LAST_YEAR = 1970, 2999
 #: The key that says which kind of source a table of `given` is, with its reader.
 KINDS: dict[str, Callable[[Table, Catalog, "Clock", int], Subscription | Purchase | Grant | None]] = {
     "subscription": read_subscription,
@@ -57,9 +58,9 @@ class Clock:
         return found
 
     def read(self, written: object) -> datetime | None:
-        """None: it is no time, has no offset, or is in no calendar."""
+        """None: it is no time, has no offset, or is too far away."""
         try:
-            return self._relative(written) if isinstance(written, str) else _absolute(written)
+            return _near(self._relative(written) if isinstance(written, str) else _absolute(written))
         except OverflowError:
             return None
 
@@ -107,17 +108,22 @@ def _read_at(table: Table) -> datetime:
     if written is None:
         return DEFAULT_AT
     at = _absolute(written)
-    if at is None:
-        table.wrong(
-            "at", f"is {show(written)}; it must be a time with its offset such as 2026-03-01T00:00:00Z"
-        )
-    return at or DEFAULT_AT
+    if at is None or _near(at) is None:
+        table.wrong("at", f"is {show(written)}; it must be a time such as 2026-03-01T00:00:00Z")
+        return DEFAULT_AT
+    return at
+
+
+def _near(at: datetime | None) -> datetime | None:
+    """None for years in which the rules' own arithmetic, such as adding a grace, could leave the calendar."""
+    return at if at is not None and FIRST_YEAR <= at.year <= LAST_YEAR else None
 
 
 def _absolute(written: object) -> datetime | None:
     """A TOML time with its offset, or a TOML date: its midnight in UTC."""
     if isinstance(written, datetime):
-        return written.astimezone(UTC) if written.tzinfo is not None else None
+        is_exact = written.tzinfo is not None and FIRST_YEAR <= written.year <= LAST_YEAR
+        return written.astimezone(UTC) if is_exact else None
     if isinstance(written, date):
         return datetime(written.year, written.month, written.day, tzinfo=UTC)
     return None

@@ -94,6 +94,16 @@ def test_the_question_is_asked_at_the_named_instant() -> None:
     assert scenario.at == datetime(2026, 3, 1, 11, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-05:00", "0001-01-01", "2026-01-01T00:00:00", '"+1d"'])
+def test_a_question_in_no_usable_year_or_without_an_offset_is_refused(at: str) -> None:
+    ((_, key, detail),) = refusals(f"at = {at}", "expect = { export = false }")
+    assert (key, "2026-03-01T00:00:00Z" in detail) == ("at", True)
+
+
+def test_an_appeal_is_a_dispute_that_may_be_given() -> None:
+    assert is_lost(_dispute("appeal_under_review"))
+
+
 def test_a_purchase_captures_its_price_and_is_refunded_in_parts() -> None:
     scenario = read_one(
         "[[projects.acme.scenarios.given]]",
@@ -154,6 +164,8 @@ def _dispute(status: str) -> Any:
         ('{ subscription = "pro", trial_end = "soon" }', "trial_end", '"+7d"'),
         ('{ subscription = "pro", trial_end = "+" }', "trial_end", '"+7d"'),
         ('{ subscription = "pro", trial_end = 2026-01-01T00:00:00 }', "trial_end", '"+7d"'),
+        ('{ subscription = "pro", trial_end = 9999-12-31T23:59:59-05:00 }', "trial_end", '"+7d"'),
+        ('{ subscription = "pro", trial_end = "-99999d" }', "trial_end", '"+7d"'),
         ('{ subscription = "pro", disputes = ["wonn"] }', "disputes", 'did you mean "won"?'),
         ('{ purchase = "pass" }', "price", "has several: once, week"),
         ('{ purchase = "pro" }', "purchase", "use subscription instead"),
