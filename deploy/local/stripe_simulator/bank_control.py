@@ -2,6 +2,7 @@
 
 from deploy.local.stripe_simulator import disputes, refunds
 from deploy.local.stripe_simulator.dispute_calls import find_charge
+from deploy.local.stripe_simulator.moments import clock_of, moment_of
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.store import Json
 from deploy.local.stripe_simulator.wishes import Wish, find_account
@@ -51,7 +52,10 @@ def fail_refund(simulator: Simulator, wish: RefundFailureWish, path: Json) -> Js
 def open_dispute(simulator: Simulator, wish: DisputeWish, _path: Json) -> Json:
     account = find_account(simulator, wish.account)
     charge = find_charge(account, wish.payment)
-    return disputes.open_dispute(account, charge, status=wish.status, reason=wish.reason, amount=wish.amount)
+    with account.standing_at(moment_of(clock_of(account, charge))):
+        return disputes.open_dispute(
+            account, charge, status=wish.status, reason=wish.reason, amount=wish.amount
+        )
 
 
 def move_dispute(simulator: Simulator, wish: DisputeStatusWish, path: Json) -> Json:

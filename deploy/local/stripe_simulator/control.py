@@ -8,7 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from deploy.local.stripe_simulator import bank_control, billing_control, portal_control, purchase
+from deploy.local.stripe_simulator import (
+    bank_control,
+    billing_control,
+    portal_control,
+    purchase,
+    render_control,
+)
 from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import record_event
 from deploy.local.stripe_simulator.faults import Fault
@@ -221,6 +227,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
         *bank_control.WRITES,
         *billing_control.WRITES,
         *portal_control.WRITES,
+        *render_control.WRITES,
         ("/_sim/accounts", AccountWish, add_account),
         ("/_sim/checkout/{id}/settle", SettleWish, settle),
         ("/_sim/deliver", DeliverWish, deliver),

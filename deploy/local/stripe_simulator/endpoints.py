@@ -8,6 +8,7 @@ from deploy.local.stripe_simulator.ids import new_id
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.store import Account, Json
+from deploy.local.stripe_simulator.versions import read_version
 
 #: Stripe's limit of endpoints in test mode.
 MOST_ENDPOINTS = 16
@@ -19,6 +20,7 @@ def create_endpoint(call: Call) -> Json:
     if len(account.rows.get("webhook_endpoint", {})) >= MOST_ENDPOINTS:
         raise refused(f"You have reached the maximum of {MOST_ENDPOINTS} test webhook endpoints.")
     row = new_endpoint(account, asked["url"], asked["enabled_events"])
+    row["api_version"] = asked.get("api_version")
     row["description"] = asked.get("description")
     row["metadata"] = params.changed_metadata({}, asked.get("metadata"))
     secret = new_id("webhook_secret")
@@ -42,9 +44,10 @@ def new_endpoint(account: Account, url: str, enabled_events: list[str]) -> Json:
     }
 
 
-def store_endpoint(account: Account, row: Json, secret: str) -> None:
+def store_endpoint(account: Account, row: Json, secret: str, payload: str = "snapshot") -> None:
+    """`payload`: `snapshot`, or `thin` for events of the second API generation, which only name an object."""
     account.put("webhook_endpoint", row)
-    account.put("endpoint_secret", {"id": row["id"], "secret": secret})
+    account.put("endpoint_secret", {"id": row["id"], "secret": secret, "payload": payload})
 
 
 def update_endpoint(call: Call) -> Json:
@@ -77,6 +80,10 @@ def list_endpoints(call: Call) -> Json:
     return page(call, "webhook_endpoint", rows, "/v1/webhook_endpoints")
 
 
+def version(raw: params.Raw, name: str) -> str:
+    return read_version(params.text(raw, name))
+
+
 def web_url(raw: params.Raw, name: str) -> str:
     value = params.text(raw, name)
     parts = urlsplit(value)
@@ -95,7 +102,11 @@ CHANGEABLE = {
 }
 OPERATIONS = (
     Operation(
-        "POST", "/v1/webhook_endpoints", create_endpoint, CHANGEABLE, required=("url", "enabled_events")
+        "POST",
+        "/v1/webhook_endpoints",
+        create_endpoint,
+        {**CHANGEABLE, "api_version": version},
+        required=("url", "enabled_events"),
     ),
     Operation("GET", "/v1/webhook_endpoints", list_endpoints, list_params()),
     Operation("GET", "/v1/webhook_endpoints/{id}", retrieve_endpoint),

@@ -10,11 +10,11 @@ from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
+from deploy.local.stripe_simulator.versions import API_VERSION, default_version, payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-API_VERSION = "2026-10-28.endive"
 RETENTION_S = 30 * 24 * 3600
 MOST_TYPES = 20
 #: What an event carries when no API request caused it.
@@ -109,7 +109,9 @@ def list_events(call: Call) -> Json:
     if "delivery_success" in asked:
         tests.append(lambda event: (event["pending_webhooks"] == 0) is asked["delivery_success"])
     events = account.rows.get("event", {}).values()
-    return page(call, "event", (e for e in events if all(test(e) for test in tests)), "/v1/events")
+    found = page(call, "event", (e for e in events if all(test(e) for test in tests)), "/v1/events")
+    version = default_version(account)
+    return {**found, "data": [payload(account, event, version) for event in found["data"]]}
 
 
 def written_at(account: Account, event: Json) -> int:
@@ -122,7 +124,7 @@ def retrieve_event(call: Call) -> Json:
     event = call.account.load("event", call.id)
     if written_at(call.account, event) < call.account.now() - RETENTION_S:
         raise missing_object("event", call.id)
-    return event
+    return payload(call.account, event, default_version(call.account))
 
 
 def event_types(raw: params.Raw, name: str) -> Any:

@@ -3,7 +3,7 @@
 Repeating a seed changes nothing; a changed one brings the objects up to date.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
+from deploy.local.stripe_simulator.versions import read_version
 
 
 class EndpointSeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -21,6 +22,9 @@ class EndpointSeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     url: str
     secret: str
     enabled_events: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    #: As in `versions.NAMED`; None: the account's.
+    api_version: str | None = None
+    payload: Literal["snapshot", "thin"] = "snapshot"
 
 
 class Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,7 +117,8 @@ def overwrite(account: Account, row: Json, fields: Json, *, is_new: bool, emits:
 def plant_endpoint(account: Account, seed: EndpointSeed) -> str:
     known = [row for row in account.rows.get("webhook_endpoint", {}).values() if row["url"] == seed.url]
     row = known[0] if known else new_endpoint(account, seed.url, seed.enabled_events)
-    row |= {"enabled_events": seed.enabled_events, "status": "enabled"}
-    store_endpoint(account, row, seed.secret)
+    version = None if seed.api_version is None else read_version(seed.api_version)
+    row |= {"api_version": version, "enabled_events": seed.enabled_events, "status": "enabled"}
+    store_endpoint(account, row, seed.secret, seed.payload)
     endpoint_id: str = row["id"]
     return endpoint_id

@@ -19,6 +19,7 @@ import msgspec
 from deploy.local.stripe_simulator.settings import SimulatorSettings
 from deploy.local.stripe_simulator.stats import Stats
 from deploy.local.stripe_simulator.store import Account, Json, Store
+from deploy.local.stripe_simulator.versions import default_version, payload, thin
 
 #: `shuffle` and `burst` gather events for a while; then `burst` sends all of them at one moment, in order.
 MODES = ("normal", "shuffle", "burst")
@@ -195,7 +196,8 @@ class Sender:
             return
         number = delivery["attempts"] + 1 if delivery else 1
         entry = attempt_entry(event, endpoint, parcel.endpoint_id, number)
-        status, error = await self._post(endpoint["url"], secret["secret"], msgspec.json.encode(event))
+        body = msgspec.json.encode(shown_to(account, event, endpoint, secret))
+        status, error = await self._post(endpoint["url"], secret["secret"], body)
         is_ok = status is not None and 200 <= status < 300  # noqa: PLR2004 (HTTP's range of success)
         entry |= {"status": status, "error": error, "duration_s": time.time() - entry["started_at"]}
         self._stats.count_attempt(entry, "ok" if is_ok else "failed")
@@ -235,6 +237,13 @@ class Sender:
             account.put("delivery", delivery)
             self._push(parcel_of(account, delivery), delivery["due_at"])
         self._store.commit()
+
+
+def shown_to(account: Account, event: Json, endpoint: Json, secret: Json) -> Json:
+    """The event as this endpoint gets it: thin, or in its own API version."""
+    if secret.get("payload") == "thin":
+        return thin(event)
+    return payload(account, event, endpoint["api_version"] or default_version(account))
 
 
 def attempt_entry(event: Json, endpoint: Json | None, endpoint_id: str, number: int) -> Json:

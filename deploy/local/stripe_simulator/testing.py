@@ -71,6 +71,10 @@ class SimulatorHandle:
         """Let reads answer the state of this many seconds ago; 0 ends it."""
         return await self.post("read_lag", seconds=seconds, **wish)
 
+    async def render(self, **wish: Any) -> Json:
+        """Write events in another API `version`, or as thin ones; for one `endpoint`, or for all."""
+        return await self.post("render", **wish)
+
     async def fail(self, path_pattern: str, **wish: Any) -> Json:
         return await self.post("fail", path_pattern=path_pattern, **wish)
 

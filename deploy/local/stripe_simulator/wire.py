@@ -18,7 +18,6 @@ from starlette.types import Receive, Scope, Send
 from deploy.local.stripe_simulator import params
 from deploy.local.stripe_simulator.due import run_until
 from deploy.local.stripe_simulator.errors import StripeError, malformed, unauthorized
-from deploy.local.stripe_simulator.events import API_VERSION
 from deploy.local.stripe_simulator.faults import Fault, InjectedFailure
 from deploy.local.stripe_simulator.idempotency import find_answer, fingerprint_of, save_answer
 from deploy.local.stripe_simulator.ids import new_id
@@ -28,6 +27,7 @@ from deploy.local.stripe_simulator.params import Raw
 from deploy.local.stripe_simulator.rendering import expand
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.store import Account
+from deploy.local.stripe_simulator.versions import API_VERSION
 
 EXPAND = params.list_of(params.text)
 

@@ -5,8 +5,8 @@ import aiohttp
 import pytest
 import stripe
 
-from deploy.local.stripe_simulator.events import API_VERSION
 from deploy.local.stripe_simulator.testing import SimulatorHandle
+from deploy.local.stripe_simulator.versions import API_VERSION
 from tests.ingress.stripe_simulator.sdk import ask
 
 Connect = Callable[..., stripe.StripeClient]
