@@ -256,6 +256,7 @@ async def test_what_is_explained_is_what_readers_get_at_every_moment(path: Event
         answer = msgspec.json.decode(answer_at(stored, "u_1", at).one("export"))
         found = await why(path, at=at)
         assert (found.version, found.verdict.reason) == (answer["version"], answer["reason"])
+        assert found.notes == ()
 
 
 async def test_a_user_on_a_test_clock_is_explained_at_the_clocks_time(path: EventPath) -> None:

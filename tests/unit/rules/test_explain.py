@@ -1,19 +1,23 @@
 """An explanation: the rule applied, every source with its fate, the arithmetic, and what would change it."""
 
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from domain.errors import Unknown
-from domain.model import Grant, Purchase, Reason, Subscription
+from domain.model import Facts, FeatureValue, Grant, Purchase, Reason, Subscription
 from domain.rules.applied import OVERRIDDEN_TO_NOTHING, RULES
 from domain.rules.catalog import Catalog
 from domain.rules.entitlements import compute
 from domain.rules.explain import Explanation, existing_at, explain
-from domain.rules.outcomes import SENTENCES, SourceOutcome
+from domain.rules.outcomes import SENTENCES, Arithmetic, SourceOutcome
+from tests.unit.rules.any_facts import facts, instants
 from tests.unit.rules.builders import (
     CATALOG,
     NOW,
@@ -320,3 +324,50 @@ def test_every_code_and_every_name_of_a_rule_is_documented() -> None:
     text = (DOCUMENT.parent / "api.md").read_text()
     names = {rule.name for rule in (*RULES.values(), OVERRIDDEN_TO_NOTHING)}
     assert {name for name in (*names, *SENTENCES) if f"`{name}`" not in text} == set()
+
+
+# ── whatever the facts ──────────────────────────────────────────────────────────────────────────────
+
+#: One feature an example, so that the whole folder stays under five seconds.
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+asked = st.sampled_from(
+    [(app, feature.key) for app, features in CATALOG.features_by_app.items() for feature in features]
+)
+
+
+@quick
+@given(facts, asked, instants)
+def test_an_explanation_is_never_at_odds_with_its_answer(
+    given_facts: Facts, names: tuple[str, str], at: datetime
+) -> None:
+    found = explain(given_facts, CATALOG, *names, at, visible_only=True)
+    answer = compute(given_facts, CATALOG, names[0], at)[names[1]]
+    assert found.verdict == answer
+    won = {one.source.id for one in found.sources if one.outcome == "wins"}
+    refused_by = {one.source.id for one in found.sources if one.gives_reason}
+    assert won <= {ref.id for ref in answer.sources} <= won | refused_by
+    if found.arithmetic is not UNSET:
+        assert _sum(found.arithmetic) == answer.value
+
+
+@quick
+@given(facts, asked, instants)
+def test_the_known_changes_are_the_ones_that_come(
+    given_facts: Facts, names: tuple[str, str], at: datetime
+) -> None:
+    def said(moment: datetime) -> tuple[object, ...]:
+        answer = compute(given_facts, CATALOG, names[0], moment)[names[1]]
+        return answer.granted, answer.value, answer.reason
+
+    for change in explain(given_facts, CATALOG, *names, at, visible_only=True).next_changes:
+        assert said(change.at) == (change.granted, change.value, change.reason)
+        assert said(change.at - timedelta(microseconds=1)) != said(change.at)
+
+
+def _sum(sums: Arithmetic) -> FeatureValue:
+    """What the shown numbers come to."""
+    numbers = [0 if sums.default is UNSET else sums.default, *sums.summed, *sums.added]
+    if None in (*sums.compared, *numbers):
+        return None
+    largest = max((value for value in sums.compared if isinstance(value, int)), default=0)
+    return largest + sum(value for value in numbers if isinstance(value, int))
