@@ -22,6 +22,7 @@ from tests.ingress.stripe_simulator.test_shapes import live_through_everything
 OLDER: dict[str, Any] = msgspec.json.decode((Path(__file__).parent / "older_shapes.json").read_bytes())
 #: What Stripe shows only of some objects, so that its samples lack it, or only when it is asked for.
 SOMETIMES = {
+    "amount_paid_off_stripe",
     "failure_reason",
     "plan",
     "quantity",
@@ -29,7 +30,12 @@ SOMETIMES = {
     "tax_id_collection",
     "us_bank_account",
 }
-WHEN_ASKED = {"charge": {"refunds", "source"}, "payment_intent": {"source"}}
+WHEN_ASKED = {
+    "charge": {"refunds", "source"},
+    "payment_intent": {"source"},
+    # A bank account's method has no card.
+    "payment_method": {"card"},
+}
 #: In the samples of basil by mistake: the invoice's `parent` names its subscription.
 NOT_REALLY = {("basil", "invoice"): {"subscription"}}
 OLD_AND_NEW = [*NAMED, "2022-08-01", "2019-05-16", "2017-04-06"]
