@@ -1,21 +1,15 @@
-"""Stripe's objects at the pinned version, as far as we read them, turned into our facts. Pure.
+"""Customers, subscriptions and checkout sessions: what can give access."""
 
-Stripe adds fields and we ignore them; a field we need that is missing or of another type is `Broken`,
-because guessing about somebody's access is worse than keeping the last good answer.
-Source: docs.stripe.com/api, version 2026-10-28.endive; shapes listed in docs/event-path.md.
-"""
-
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from domain.errors import Broken
 from domain.model import Purchase, Subscription, SubscriptionItem
-
-T = TypeVar("T")
+from domain.money import BoughtLine, Invoice
+from domain.rules.shapes.convert import Reference, Referred, convert, id_of, instant, when
 
 
 class MirroredCustomer(Struct, frozen=True, kw_only=True):
@@ -23,7 +17,19 @@ class MirroredCustomer(Struct, frozen=True, kw_only=True):
     is_deleted: bool
     #: `metadata.tollhouse_ref`: the reference our own row of this customer has, if we made it.
     ref: str | None
+    #: None: real time.
     test_clock_id: str | None = None
+
+
+class ItemPrice(Struct, frozen=True, kw_only=True):
+    """What an item costs per unit and interval, for the money figures."""
+
+    currency: str | None = None
+    #: None: tiers, or an amount in decimals.
+    unit_amount_minor: int | None = None
+    #: day, week, month, year.
+    interval: str | None = None
+    interval_count: int | None = None
 
 
 class MirroredSubscription(Struct, frozen=True, kw_only=True):
@@ -32,11 +38,8 @@ class MirroredSubscription(Struct, frozen=True, kw_only=True):
     #: None: real time.
     test_clock_id: str | None = None
     subscription: Subscription
-
-
-class MirroredPurchase(Struct, frozen=True, kw_only=True):
-    currency: str
-    purchase: Purchase
+    #: By item id.
+    prices: Mapping[str, ItemPrice]
 
 
 class MirroredSession(Struct, frozen=True, kw_only=True):
@@ -46,20 +49,36 @@ class MirroredSession(Struct, frozen=True, kw_only=True):
     #: `client_reference_id`: the reference of our own row of this checkout, if an app asked us for it.
     checkout_ref: str | None
     subscription_id: str | None
+    #: The invoice that it made: of its subscription, or of its payment where that was asked for.
+    invoice_id: str | None
+    payment_intent_id: str | None
     status: str
     payment_status: str
     expires_at: datetime | None
     #: One-time lines that are paid for; empty while unpaid.
-    purchases: tuple[MirroredPurchase, ...]
+    purchases: tuple[BoughtLine, ...]
+
+    @property
+    def is_paid_elsewhere(self) -> bool:
+        """A subscription's session has no payment of its own: its one-time lines are on its first invoice."""
+        return bool(self.purchases) and self.payment_intent_id is None and self.invoice_id is not None
 
 
 # ── what Stripe sends ───────────────────────────────────────────────────────────────────────────────
+
+
+class _Recurring(Struct):
+    interval: str
+    interval_count: int = 1
 
 
 class _Price(Struct):
     id: str
     product: str
     type: str = "recurring"
+    currency: str | None = None
+    unit_amount: int | None = None
+    recurring: _Recurring | None = None
 
 
 class _Item(Struct):
@@ -93,7 +112,7 @@ class _StatusDetails(Struct):
 
 class _Subscription(Struct):
     id: str
-    customer: str
+    customer: str | Referred
     status: str
     created: int
     items: _Items
@@ -103,7 +122,7 @@ class _Subscription(Struct):
     trial_end: int | None = None
     pause_collection: _PauseCollection | None = None
     status_details: _StatusDetails | None = None
-    test_clock: str | None = None
+    test_clock: Reference = None
 
 
 class _Charge(Struct):
@@ -114,7 +133,7 @@ class _Charge(Struct):
 
 class _PaymentIntent(Struct):
     id: str
-    latest_charge: _Charge | None = None
+    latest_charge: _Charge | str | None = None
 
 
 class _Session(Struct):
@@ -123,10 +142,11 @@ class _Session(Struct):
     mode: str
     status: str
     payment_status: str
-    customer: str | None = None
+    customer: Reference = None
     client_reference_id: str | None = None
-    subscription: str | None = None
-    payment_intent: _PaymentIntent | None = None
+    subscription: Reference = None
+    invoice: Reference = None
+    payment_intent: _PaymentIntent | str | None = None
     currency: str | None = None
     expires_at: int | None = None
 
@@ -142,7 +162,7 @@ class _Customer(Struct):
     id: str
     deleted: bool = False
     metadata: dict[str, str] = {}
-    test_clock: str | None = None
+    test_clock: Reference = None
 
 
 #: `payment_status` values with which a one-time line is a purchase.
@@ -155,12 +175,12 @@ def parse_customer(answer: dict[str, Any]) -> MirroredCustomer:
     Raises:
         Broken: the answer has not the shape of the pinned version.
     """
-    customer = _convert(answer, _Customer)
+    customer = convert(answer, _Customer)
     return MirroredCustomer(
         customer_id=customer.id,
         is_deleted=customer.deleted,
         ref=customer.metadata.get("tollhouse_ref"),
-        test_clock_id=customer.test_clock,
+        test_clock_id=id_of(customer.test_clock),
     )
 
 
@@ -170,20 +190,21 @@ def parse_subscription(answer: dict[str, Any]) -> MirroredSubscription:
     Raises:
         Broken: the answer has not the shape of the pinned version.
     """
-    found = _convert(answer, _Subscription)
+    found = convert(answer, _Subscription)
     paused = found.status_details.paused if found.status_details else None
     return MirroredSubscription(
-        customer_id=found.customer,
-        pause_resumes_at=_instant(found.pause_collection.resumes_at) if found.pause_collection else None,
-        test_clock_id=found.test_clock,
+        customer_id=id_of(found.customer) or "",
+        pause_resumes_at=instant(found.pause_collection.resumes_at) if found.pause_collection else None,
+        test_clock_id=id_of(found.test_clock),
+        prices={item.id: _item_price(item.price) for item in found.items.data},
         subscription=Subscription(
             subscription_id=found.id,
             status=found.status,
-            created_at=_when(found.created),
-            trial_end=_instant(found.trial_end),
-            cancel_at=_instant(found.cancel_at),
+            created_at=when(found.created),
+            trial_end=instant(found.trial_end),
+            cancel_at=instant(found.cancel_at),
             cancel_at_period_end=found.cancel_at_period_end,
-            ended_at=_instant(found.ended_at),
+            ended_at=instant(found.ended_at),
             pause_behavior=found.pause_collection.behavior if found.pause_collection else None,
             pause_cause=paused.subscription.type if paused and paused.subscription else None,
             items=tuple(_item(item) for item in found.items.data),
@@ -197,33 +218,51 @@ def parse_session(answer: dict[str, Any], lines: Sequence[dict[str, Any]]) -> Mi
     Raises:
         Broken: the answer has not the shape of the pinned version.
     """
-    found = _convert(answer, _Session)
+    found = convert(answer, _Session)
+    intent = found.payment_intent
     return MirroredSession(
         session_id=found.id,
-        customer_id=found.customer,
+        customer_id=id_of(found.customer),
         checkout_ref=found.client_reference_id,
-        subscription_id=found.subscription,
+        subscription_id=id_of(found.subscription),
+        invoice_id=id_of(found.invoice),
+        payment_intent_id=intent.id if isinstance(intent, _PaymentIntent) else intent,
         status=found.status,
         payment_status=found.payment_status,
-        expires_at=_instant(found.expires_at),
-        purchases=_purchases(found, [_convert(line, _Line) for line in lines]),
+        expires_at=instant(found.expires_at),
+        purchases=_purchases(found, [convert(line, _Line) for line in lines]),
     )
 
 
-def _purchases(session: _Session, lines: Sequence[_Line]) -> tuple[MirroredPurchase, ...]:
+def paid_through_invoice(session: MirroredSession, invoice: Invoice) -> MirroredSession:
+    """The session with its one-time lines paid when its invoice was."""
+    paid_at = invoice.paid_at
+    if paid_at is None:
+        return session
+    purchases = tuple(
+        msgspec.structs.replace(bought, purchase=msgspec.structs.replace(bought.purchase, paid_at=paid_at))
+        for bought in session.purchases
+    )
+    return msgspec.structs.replace(session, purchases=purchases)
+
+
+def _purchases(session: _Session, lines: Sequence[_Line]) -> tuple[BoughtLine, ...]:
     if session.status != "complete" or session.payment_status not in PAID:
         return ()
-    charge = session.payment_intent.latest_charge if session.payment_intent else None
+    intent = session.payment_intent if isinstance(session.payment_intent, _PaymentIntent) else None
+    charge = intent.latest_charge if intent and isinstance(intent.latest_charge, _Charge) else None
     return tuple(
-        MirroredPurchase(
+        BoughtLine(
             currency=line.currency or session.currency or "",
+            payment_intent_id=intent.id if intent else None,
+            invoice_id=id_of(session.invoice),
             purchase=Purchase(
                 purchase_id=f"{session.id}/{line.id}",
                 object_id=session.id,
                 price_id=line.price.id,
                 product_id=line.price.product,
                 quantity=1 if line.quantity is None else line.quantity,
-                paid_at=_when(charge.created if charge else session.created),
+                paid_at=when(charge.created if charge else session.created),
                 captured_minor=charge.amount_captured if charge else 0,
             ),
         )
@@ -238,24 +277,15 @@ def _item(item: _Item) -> SubscriptionItem:
         price_id=item.price.id,
         product_id=item.price.product,
         quantity=item.quantity,
-        period_start=_when(item.current_period_start),
-        period_end=_when(item.current_period_end),
+        period_start=when(item.current_period_start),
+        period_end=when(item.current_period_end),
     )
 
 
-def _convert(answer: dict[str, Any], shape: type[T]) -> T:
-    try:
-        return msgspec.convert(answer, shape)
-    except msgspec.ValidationError as error:
-        raise Broken(f"{answer.get('object', 'object')} {answer.get('id', '?')}: {error}") from error
-
-
-def _when(unix_s: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(unix_s, tz=UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise Broken(f"{unix_s} is no time in seconds") from error
-
-
-def _instant(unix_s: int | None) -> datetime | None:
-    return None if unix_s is None else _when(unix_s)
+def _item_price(price: _Price) -> ItemPrice:
+    return ItemPrice(
+        currency=price.currency,
+        unit_amount_minor=price.unit_amount,
+        interval=price.recurring.interval if price.recurring else None,
+        interval_count=price.recurring.interval_count if price.recurring else None,
+    )

@@ -1,0 +1,116 @@
+"""Stripe's money objects as the mirror holds them: invoices, payments, refunds, disputes.
+
+Amounts are integer minor units of `currency` (ISO, lower case); times are aware UTC, as Stripe says them.
+"""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from domain.model import Dispute, Purchase, Refund
+
+
+class InvoiceLine(Struct, frozen=True, kw_only=True):
+    line_id: str
+    #: None: an amount without a price.
+    price_id: str | None = None
+    product_id: str | None = None
+    #: An item by itself; False for a subscription's item and for its prorations.
+    is_one_time: bool = False
+    #: None: metered, or a quantity in decimals.
+    quantity: int | None = 1
+    #: Before discounts; negative for a credit.
+    amount_minor: int
+    discount_minor: int = 0
+    tax_minor: int = 0
+    period_start: datetime
+    period_end: datetime
+
+
+class Invoice(Struct, frozen=True, kw_only=True):
+    invoice_id: str
+    customer_id: str
+    #: None: an invoice by itself (B2B).
+    subscription_id: str | None = None
+    #: As printed; None while a draft.
+    number: str | None = None
+    #: Stripe's value: draft, open, paid, uncollectible, void.
+    status: str
+    billing_reason: str | None = None
+    #: `charge_automatically` or `send_invoice`.
+    collection_method: str = "charge_automatically"
+    currency: str
+    #: Tax included; negative for a credit.
+    total_minor: int
+    tax_minor: int = 0
+    paid_minor: int = 0
+    remaining_minor: int = 0
+    created_at: datetime
+    #: None while a draft.
+    finalized_at: datetime | None = None
+    #: Only of invoices that are sent.
+    due_at: datetime | None = None
+    paid_at: datetime | None = None
+    voided_at: datetime | None = None
+    uncollectible_at: datetime | None = None
+    #: Where its customer can pay it.
+    pay_url: str | None = None
+    lines: tuple[InvoiceLine, ...] = ()
+
+
+class InvoicePayment(Struct, frozen=True, kw_only=True):
+    """Which payment is on which invoice: the only way from a charge to a subscription."""
+
+    invoice_payment_id: str
+    invoice_id: str
+    #: One of the two, or neither where it was paid outside Stripe.
+    payment_intent_id: str | None = None
+    charge_id: str | None = None
+    #: Stripe's value: open, paid, canceled.
+    status: str
+    paid_minor: int
+    paid_at: datetime | None = None
+
+
+class Charge(Struct, frozen=True, kw_only=True):
+    charge_id: str
+    #: None: a guest's.
+    customer_id: str | None = None
+    payment_intent_id: str | None = None
+    #: Stripe's value: succeeded, pending, failed.
+    status: str
+    currency: str
+    amount_minor: int
+    captured_minor: int
+    refunded_minor: int
+    is_disputed: bool
+    created_at: datetime
+
+
+class ChargeRefund(Struct, frozen=True, kw_only=True):
+    refund: Refund
+    charge_id: str
+    payment_intent_id: str | None = None
+    currency: str
+    created_at: datetime
+
+
+class ChargeDispute(Struct, frozen=True, kw_only=True):
+    dispute: Dispute
+    charge_id: str
+    payment_intent_id: str | None = None
+    currency: str
+    #: Stripe's value: fraudulent, duplicate, …
+    reason: str
+    created_at: datetime
+
+
+class BoughtLine(Struct, frozen=True, kw_only=True):
+    """A paid one-time line, and what paid it."""
+
+    purchase: Purchase
+    currency: str
+    #: None: free, or paid through an invoice.
+    payment_intent_id: str | None = None
+    #: The invoice it stands on, or that its session made.
+    invoice_id: str | None = None

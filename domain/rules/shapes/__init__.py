@@ -1,0 +1,60 @@
+"""Stripe's objects at the pinned version, as far as we read them, turned into our facts. Pure.
+
+Stripe adds fields and we ignore them; a field we need that is missing or of another type is `Broken`,
+because guessing about somebody's access is worse than keeping the last good answer.
+Source: docs.stripe.com/api, version 2026-10-28.endive.
+"""
+
+from domain.rules.shapes.access import (
+    ItemPrice,
+    MirroredCustomer,
+    MirroredSession,
+    MirroredSubscription,
+    paid_through_invoice,
+    parse_customer,
+    parse_session,
+    parse_subscription,
+)
+from domain.rules.shapes.money import (
+    MirroredIntent,
+    parse_charge,
+    parse_dispute,
+    parse_invoice,
+    parse_invoice_payment,
+    parse_payment_intent,
+    parse_refund,
+    purchases_of_invoice,
+)
+from domain.rules.shapes.shelf import (
+    MirroredClock,
+    MirroredPrice,
+    MirroredProduct,
+    parse_clock,
+    parse_price,
+    parse_product,
+)
+
+__all__ = [
+    "ItemPrice",
+    "MirroredClock",
+    "MirroredCustomer",
+    "MirroredIntent",
+    "MirroredPrice",
+    "MirroredProduct",
+    "MirroredSession",
+    "MirroredSubscription",
+    "paid_through_invoice",
+    "parse_charge",
+    "parse_clock",
+    "parse_customer",
+    "parse_dispute",
+    "parse_invoice",
+    "parse_invoice_payment",
+    "parse_payment_intent",
+    "parse_price",
+    "parse_product",
+    "parse_refund",
+    "parse_session",
+    "parse_subscription",
+    "purchases_of_invoice",
+]
