@@ -4,21 +4,22 @@ Order of locks: the target, then (for FORWARD) the customer's target, then the u
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from domain.context import Context
+from domain.errors import Broken
 from domain.flows.fetch import Fetched
 from domain.flows.judge import Verdict, judge
 from domain.flows.recheck import lagging, set_rechecks, unconfirmed
 from domain.flows.recompute import Recomputed, before_commit, recompute_user
 from domain.flows.set_moments import set_moments
+from domain.flows.write_mirror import write_mirror, write_shared
 from domain.model import Claim, EventState, Owner, PendingEvent
-from domain.rules.subscription import KNOWN_STATUSES
 from domain.store import customers, inbox, mirror, targets
 from domain.store.customers import CustomerOwner
+from domain.store.money import Holder
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
@@ -82,8 +83,12 @@ async def _write(
 ) -> Committed:
     if not events:
         return await _settle(connection, work, None, "settled")
+    if work.verdict.is_shared:
+        return await _write_shared(context, connection, work, events)
     if not work.verdict.is_customer:
-        customer_id = work.verdict.known_customer or _customer_read(work)
+        target = work.claim.target
+        read = work.fetched.customer_of.get((target.kind, target.stripe_id))
+        customer_id = work.verdict.known_customer or read
         if customer_id is not None:
             return await _forward(connection, work, customer_id)
         return await _write_unowned(context, connection, work, events)
@@ -92,20 +97,26 @@ async def _write(
     return await _write_ours(context, connection, work, events, work.verdict.owner)
 
 
-def _customer_read(work: Work) -> str | None:
-    """The customer of an object target, as Stripe says."""
-    target = work.claim.target
-    if (subscription := work.fetched.subscriptions.get(target.stripe_id)) is not None:
-        return subscription.customer_id
-    session = work.fetched.sessions.get(target.stripe_id)
-    return session.customer_id if session is not None else None
-
-
 async def _forward(connection: Connection, work: Work, customer_id: str) -> Committed:
     target_id, moved = await inbox.move(connection, work.claim, customer_id)
     log.info("events_forwarded", target=work.claim.target.stripe_id, customer=customer_id, events=moved)
     settled = await targets.settle(connection, work.claim, has_more=False, owner=None)
     return Committed(is_owed=settled.is_owed, forwarded=(target_id,), outcome="forwarded")
+
+
+async def _write_shared(
+    context: Context, connection: Connection, work: Work, events: tuple[PendingEvent, ...]
+) -> Committed:
+    """A product, a price or a test clock: mirrored for itself, and no user's answers depend on it."""
+    target = work.claim.target
+    error = work.fetched.error_of((target.kind, target.stripe_id))
+    if error is not None:
+        raise Broken(error)
+    shared = await write_shared(connection, target.kind, target.stripe_id, work.fetched)
+    state = EventState.PROCESSED if shared.reason is None else EventState.FOREIGN
+    await _finish(connection, events, state, shared.reason)
+    await set_rechecks(context, connection, target, lagging(events, work.fetched))
+    return await _settle(connection, work, Owner.OURS if shared.is_ours else Owner.FOREIGN, state.value)
 
 
 async def _write_unowned(
@@ -139,7 +150,8 @@ async def _write_ours(
     owner: CustomerOwner,
 ) -> Committed:
     await customers.lock_user(connection, owner.user_key)
-    await _write_mirror(connection, work, owner)
+    holder = Holder(project=owner.project, user_key=owner.user_key, customer_id=work.claim.target.stripe_id)
+    await write_mirror(connection, holder, work.fetched)
     recomputed = await recompute_user(
         context, connection, owner.user_key, cause=events[-1].type if events else "sync"
     )
@@ -149,49 +161,6 @@ async def _write_ours(
     age_ms = await inbox.age_ms(connection, [event.event_id for event in events])
     settled = await _settle(connection, work, Owner.OURS, "processed", error)
     return msgspec.structs.replace(settled, recomputed=recomputed, read_at=before_commit(), age_ms=age_ms)
-
-
-async def _write_mirror(connection: Connection, work: Work, owner: CustomerOwner) -> None:
-    """Everything read that belongs to this customer; what belongs to another one is marked there instead."""
-    customer_id = work.claim.target.stripe_id
-    mine: dict[str, Any] = {"project": owner.project, "user_key": owner.user_key, "customer_id": customer_id}
-    fetched = work.fetched
-    customer = fetched.customers.get(customer_id)
-    # A 404 buries nobody: Stripe answers a stub for what was deleted, and may not show yet what is new.
-    if customer is not None and customer.is_deleted:
-        await customers.bury_customer(connection, customer_id)
-    for found in fetched.subscriptions.values():
-        if found.customer_id == customer_id:
-            await mirror.upsert_subscription(
-                connection,
-                **mine,
-                subscription=found.subscription,
-                pause_resumes_at=found.pause_resumes_at,
-                known_statuses=KNOWN_STATUSES,
-            )
-            if found.subscription.status not in KNOWN_STATUSES:
-                log.error("subscription_status_unknown", status=found.subscription.status)
-    for session in fetched.sessions.values():
-        if session.customer_id != customer_id:
-            continue
-        await mirror.update_session(
-            connection,
-            project=owner.project,
-            user_key=owner.user_key,
-            session_id=session.session_id,
-            status=session.status,
-            payment_status=session.payment_status,
-            expires_at=session.expires_at,
-            checkout_ref=session.checkout_ref,
-        )
-        for bought in session.purchases:
-            await mirror.upsert_purchase(
-                connection,
-                **mine,
-                object_kind="checkout.session",
-                purchase=bought.purchase,
-                currency=bought.currency,
-            )
 
 
 async def _finish_ours(
@@ -230,7 +199,7 @@ async def _set_aside(context: Context, connection: Connection, event: PendingEve
 
 async def _is_mirrored(connection: Connection, event: PendingEvent) -> bool:
     """A mirrored object, or a linked customer, that Stripe does not show keeps what it has."""
-    if event.object_kind in {"customer", "customer_all"}:
+    if event.object_kind.startswith("customer"):
         log.error("object_vanished", kind=event.object_kind, object_id=event.object_id)
         return True
     known = await mirror.find_mirrored_customer(connection, event.object_kind, event.object_id)

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw, Struct, UnsetType
 
 from domain.context import Context
+from domain.flows.gather_facts import gather_facts
 from domain.flows.grant import require_head
 from domain.flows.read_catalog import Head, find_version, find_version_at
 from domain.model import Entitlement, Facts, FeatureValue, StoredSet
@@ -15,7 +16,7 @@ from domain.rules.applied import AppliedRule, applied_rule
 from domain.rules.entitlements import compute, encode_entitlements, refuse_unknown_app
 from domain.rules.explain import Explanation, NextChange, existing_at, explain
 from domain.rules.outcomes import Arithmetic, SourceOutcome
-from domain.store import customers, entitlements, grants, mirror
+from domain.store import customers, entitlements, grants
 from domain.store.customers import UserRow
 from domain.store.entitlements import HistoryRow
 from domain.store.session import Connection
@@ -126,7 +127,7 @@ async def _read_today(
 ) -> _Answered:
     head = await require_head(connection, asked.project)
     refuse_unknown_app(head.catalog, asked.app)
-    known = await mirror.load_facts(connection, asked.project, user.user_key) if user else Facts()
+    known = await gather_facts(connection, asked.project, user.user_key) if user else Facts()
     facts = existing_at(known, at)
     body = encode_entitlements(compute(facts, head.catalog, asked.app, at))
     return _Answered(basis="recomputed", body=body, facts=facts, head=head)

@@ -9,7 +9,13 @@ import msgspec
 from msgspec import Struct
 
 from domain.model import PendingEvent, TargetRef
-from domain.rules.events import BodyRefused, Deployment, foreign_reason, read_envelope
+from domain.rules.events import (
+    SHARED_KINDS,
+    BodyRefused,
+    Deployment,
+    foreign_reason,
+    read_envelope,
+)
 from domain.store import customers, mirror
 from domain.store.customers import CustomerOwner
 from domain.store.session import Connection
@@ -22,6 +28,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """Whose the target is. Neither owner nor ref, for a customer: foreign."""
 
     is_customer: bool
+    #: A product, price or test clock: its own target is its writer.
+    is_shared: bool = False
     owner: CustomerOwner | None = None
     #: References of ours, one of which Stripe must confirm before the customer is linked.
     refs: tuple[UUID, ...] = ()
@@ -50,6 +58,8 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 async def judge(connection: Connection, target: TargetRef, events: Sequence[PendingEvent]) -> Verdict:
     """Whose this target is now; asked again under the target's lock before anything is committed."""
+    if target.kind in SHARED_KINDS:
+        return Verdict(is_customer=False, is_shared=True)
     if target.kind != "customer":
         known = await mirror.find_mirrored_customer(connection, target.kind, target.stripe_id)
         return Verdict(is_customer=False, known_customer=known)

@@ -9,13 +9,14 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Broken
+from domain.flows.gather_facts import gather_facts
 from domain.flows.read_catalog import Head, find_head, find_successor
 from domain.model import EntitlementSet, Facts
 from domain.rules.catalog import Catalog, is_same_content
 from domain.rules.catalog.diff import NounChange, diff_catalogs
 from domain.rules.entitlements import compute
 from domain.rules.impact import Effect, FeatureEffect, compare_sets
-from domain.store import mirror, users
+from domain.store import users
 from domain.store.session import Connection
 from domain.store.users import UserRow
 from domain.telemetry import get_logger
@@ -191,7 +192,7 @@ async def _plan_user(
     connection: Connection, change: _Change, user: UserRow, now: datetime, tally: "_Tally", listed: _Listed
 ) -> None:
     try:
-        facts = await mirror.load_facts(connection, change.project, user.user_key)
+        facts = await gather_facts(connection, change.project, user.user_key)
         effects = _effects(change, facts, user.clock_at or now)
     except UNREADABLE as error:
         log.warning("plan_user_unreadable", user_key=user.user_key, error=type(error).__name__)

@@ -34,7 +34,7 @@ def lagging(events: Sequence[PendingEvent], fetched: Fetched) -> list[Recheck]:
     for event in events:
         by_object.setdefault((event.object_kind, event.object_id), []).append(event)
     for key in list(by_object):
-        for part in fetched.closure.get(key, ()):
+        for part in fetched.parts_of(key):
             if part in fetched.missing:
                 by_object.setdefault(part, by_object[key])
     found = (_recheck(key, named, fetched) for key, named in sorted(by_object.items()))
@@ -90,6 +90,9 @@ def _recheck(key: ObjectKey, events: Sequence[PendingEvent], fetched: Fetched) -
     if not open_ and any(_is_thin(event) for event in events):
         # Nothing to compare the read with: it is repeated once.
         return Recheck(object_kind=kind, object_id=stripe_id, wish=Wish(count=MAX_RECHECKS))
+    if not open_ and key in fetched.unlinked:
+        # A list may be behind: only after the last try there is no invoice and no session.
+        return _again(kind, stripe_id, Wish(count=count))
     if not open_:
         return None
     return _again(kind, stripe_id, Wish(count=count, awaited=open_))

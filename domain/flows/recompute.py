@@ -13,12 +13,13 @@ from msgspec import Struct
 from domain.cache import cache_key
 from domain.context import Context
 from domain.errors import Broken, Unavailable
+from domain.flows.gather_facts import gather_facts
 from domain.flows.read_catalog import Head, find_head
 from domain.model import CachedSet, EntitlementSet, Facts, StoredSegment, StoredSet, Timeline
 from domain.rules.changes import list_changed
 from domain.rules.entitlements import compute
 from domain.rules.timeline import decode_timeline, encode_timeline, is_same_from, segment_at, timeline
-from domain.store import changes, customers, entitlements, mirror
+from domain.store import changes, customers, entitlements
 from domain.store.customers import LockedUser
 from domain.store.session import Connection
 from domain.telemetry import get_logger
@@ -51,7 +52,7 @@ async def recompute_user(
     head = await find_head(connection, user.project)
     if head is None:
         raise Broken(f"project {user.project} has users but no catalog: run `tollhouse catalog apply`")
-    facts = await mirror.load_facts(connection, user.project, user_key)
+    facts = await gather_facts(connection, user.project, user_key)
     stored = {found.app: found for found in await entitlements.list_sets(connection, user.project, user_key)}
     results = [
         await _recompute_app(

@@ -17,14 +17,15 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Broken, Throttled, TollhouseError, Unavailable
 from domain.flows.commit import Committed, VerdictChanged, Work, commit
-from domain.flows.fetch import Fetched, fetch
+from domain.flows.fetch import Fetched, fetch, fetch_owner
 from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.judge import Verdict, judge, of_other_deployment
 from domain.flows.link import link_customer
+from domain.flows.mark_others import mark_others
 from domain.flows.recompute import publish
-from domain.model import Claim, NewEvent, PendingEvent, TargetRef
-from domain.rules.events import internal_event
+from domain.model import Claim, PendingEvent
 from domain.store import inbox, targets
+from domain.stripe_gateway import PAGE
 from domain.telemetry import get_logger
 
 log = get_logger()
@@ -117,11 +118,11 @@ class Syncer:
         with _bound_to(mine):
             fetched = Fetched()
             if mine and verdict.needs_fetch:
-                fetched = await fetch(context, _objects(verdict, claim, mine), max_wait_s=BUDGET_WAIT_S)
+                fetched = await self._fetch(verdict, claim, mine)
             _refuse_broken_before_owner(claim, verdict, fetched)
             if verdict.refs and await self._link(claim, verdict, fetched):
                 raise VerdictChanged
-            strays = await self._mark_strays(claim, fetched)
+            others = await self._mark_others(claim, fetched)
             committed = await commit(
                 context,
                 Work(
@@ -136,7 +137,19 @@ class Syncer:
             if committed.recomputed is not None:
                 await publish(context, [committed.recomputed], committed.read_at)
                 _log_readable(committed)
-        return msgspec.structs.replace(committed, forwarded=(*committed.forwarded, *strays))
+        return msgspec.structs.replace(committed, forwarded=(*committed.forwarded, *others))
+
+    async def _fetch(self, verdict: Verdict, claim: Claim, events: Sequence[PendingEvent]) -> Fetched:
+        """FETCH; of an object whose customer is not known, that customer only."""
+        if not verdict.is_customer and not verdict.is_shared:
+            return await fetch_owner(self._context, claim.target, max_wait_s=BUDGET_WAIT_S)
+        return await fetch(
+            self._context,
+            _objects(verdict, claim, events),
+            max_wait_s=BUDGET_WAIT_S,
+            # After a failure smaller pages: what does not fit the time of one run never will otherwise.
+            page=max(1, PAGE >> min(claim.attempts, 7)),
+        )
 
     async def _link(self, claim: Claim, verdict: Verdict, fetched: Fetched) -> bool:
         """LINK, in a transaction of its own, if Stripe confirms the reference. Answers whether it did."""
@@ -149,27 +162,13 @@ class Syncer:
         log.info("customer_linked", customer=claim.target.stripe_id, ref=str(ref))
         return True
 
-    async def _mark_strays(self, claim: Claim, fetched: Fetched) -> tuple[int, ...]:
-        """Objects that belong to another customer than this one: its run writes them, not ours.
+    async def _mark_others(self, claim: Claim, fetched: Fetched) -> tuple[int, ...]:
+        """What this run found and another one does, in a transaction of its own, before COMMIT.
 
         Answers the targets that may be rung.
         """
-        if claim.target.kind != "customer":
-            return ()
-        strays = [
-            *(("subscription", key, found.customer_id) for key, found in fetched.subscriptions.items()),
-            *(("checkout.session", key, found.customer_id) for key, found in fetched.sessions.items()),
-        ]
-        events = [
-            _stray_event(kind, stripe_id, customer_id)
-            for kind, stripe_id, customer_id in strays
-            if customer_id is not None and customer_id != claim.target.stripe_id
-        ]
-        if not events:
-            return ()
-        async with self._context.database.connection() as connection:
-            marked = await inbox.mark(connection, sorted(events, key=lambda event: event.event_id))
-        return marked.target_ids
+        async with self._context.database.transaction() as connection:
+            return await mark_others(connection, claim.target, fetched)
 
     async def _fail(self, claim: Claim, error: Exception) -> Committed:
         """FAIL: the class of the error decides between back-off for ever and, eight in a row, death."""
@@ -238,17 +237,6 @@ def _refuse_broken_before_owner(claim: Claim, verdict: Verdict, fetched: Fetched
     error = fetched.error_of((claim.target.kind, claim.target.stripe_id))
     if error is not None:
         raise Broken(error)
-
-
-def _stray_event(kind: str, stripe_id: str, customer_id: str) -> NewEvent:
-    return internal_event(
-        f"th_{uuid.uuid4().hex}",
-        "sync",
-        kind,
-        stripe_id,
-        TargetRef("customer", customer_id),
-        cause="belongs_here",
-    )
 
 
 def _bound_to(events: Sequence[PendingEvent]) -> AbstractContextManager[None]:

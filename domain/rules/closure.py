@@ -21,7 +21,19 @@ WATCHED: dict[str, tuple[str, ...]] = {
         "pause_collection",
     ),
     "checkout.session": ("status", "payment_status"),
+    "invoice": ("status", "amount_paid", "amount_remaining", "due_date"),
+    "invoice_payment": ("status", "amount_paid"),
+    "payment_intent": ("status", "latest_charge"),
+    "charge": ("status", "amount_captured", "amount_refunded", "disputed"),
+    "refund": ("status", "amount"),
+    "dispute": ("status", "amount"),
+    "product": ("active", "deleted"),
+    "price": ("active", "deleted"),
+    "test_clock": ("status", "frozen_time"),
 }
+
+#: Kinds whose deletion Stripe announces with the object as it was, and answers with a stub.
+DELETABLE = frozenset({"customer", "product", "price", "test_clock"})
 
 MAX_RECHECKS = 3
 
@@ -33,9 +45,9 @@ def watched_fields(object_kind: str, found: Any) -> Watched:
     if not isinstance(found, dict):
         return {}
     watched = {name: found[name] for name in WATCHED.get(object_kind, ()) if name in found}
-    if object_kind == "customer":
+    if object_kind in DELETABLE:
         # Stripe says it only of deleted ones.
-        watched = {"deleted": bool(found.get("deleted"))}
+        watched["deleted"] = bool(found.get("deleted"))
     if object_kind == "subscription" and (items := _items(found)) is not None:
         watched["items"] = items
     if object_kind == "subscription" and (period_end := _period_end(found)) is not None:
@@ -51,8 +63,8 @@ def is_older(awaited: Watched, read: Watched) -> bool:
 def awaited_by(object_kind: str, payload: bytes) -> Watched:
     """The watched fields in a stored payload of Stripe's; empty where it is unreadable."""
     event = _readable(payload)
-    if event.get("type") == "customer.deleted":
-        # Its payload shows the customer as it was.
+    if object_kind in DELETABLE and str(event.get("type")).endswith(".deleted"):
+        # Its payload shows the object as it was.
         return {"deleted": True}
     if object_kind == "customer":
         return {}

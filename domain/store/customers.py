@@ -82,6 +82,11 @@ async def find_user(connection: Connection, project: str, user_id: str) -> UserR
     return None if row is None else UserRow(**row)
 
 
+async def set_clock(connection: Connection, user_key: int, frozen_at: datetime) -> None:
+    """From now on the user's time is that of a Stripe test clock."""
+    await connection.execute("UPDATE users SET clock_at = $2 WHERE user_key = $1", user_key, frozen_at)
+
+
 async def lock_user(connection: Connection, user_key: int) -> LockedUser:
     """The user lock: whoever changes or recomputes a user's answers takes it before reading any source."""
     row = await connection.fetchrow(

@@ -1,24 +1,35 @@
-"""The mirror: our copy of Stripe's objects as last read, and the facts of a user taken from it.
+"""The mirror of what can give access: subscriptions, sessions and purchases as last read.
 
 One writer per object: only a run of the customer that owns it writes its row (docs/event-path.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from domain.model import Facts, Purchase, Subscription, SubscriptionItem
-from domain.store import grants
-from domain.store.session import Connection, Record
+from msgspec import Struct
+
+from domain.model import Subscription
+from domain.money import BoughtLine
+from domain.store.money import Holder
+from domain.store.session import Connection
+
+
+class UnitPrice(Struct, frozen=True, kw_only=True):
+    """What an item costs per unit and interval; None where its price does not say."""
+
+    currency: str | None
+    unit_amount_minor: int | None
+    interval: str | None
+    interval_count: int | None
 
 
 async def upsert_subscription(
     connection: Connection,
-    *,
-    project: str,
-    user_key: int,
-    customer_id: str,
+    holder: Holder,
     subscription: Subscription,
+    *,
     pause_resumes_at: datetime | None,
+    test_clock_id: str | None,
     known_statuses: Sequence[str],
 ) -> None:
     """Write one subscription as read now. An unknown status keeps the last known one and since when."""
@@ -27,26 +38,26 @@ async def upsert_subscription(
         INSERT INTO subscriptions AS s
             (stripe_subscription_id, project, user_key, stripe_customer_id, status, created_at, trial_end,
              cancel_at, cancel_at_period_end, ended_at, pause_behavior, pause_resumes_at, pause_cause,
-             last_known_status, unknown_since)
+             last_known_status, unknown_since, test_clock_id)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
                 CASE WHEN $5 = ANY($14::text[]) THEN $5 END,
-                CASE WHEN $5 = ANY($14::text[]) THEN NULL ELSE clock_timestamp() END)
+                CASE WHEN $5 = ANY($14::text[]) THEN NULL ELSE clock_timestamp() END, $15)
         ON CONFLICT (stripe_subscription_id) DO UPDATE SET
             project = excluded.project, user_key = excluded.user_key,
             stripe_customer_id = excluded.stripe_customer_id, status = excluded.status,
             created_at = excluded.created_at, trial_end = excluded.trial_end, cancel_at = excluded.cancel_at,
             cancel_at_period_end = excluded.cancel_at_period_end, ended_at = excluded.ended_at,
             pause_behavior = excluded.pause_behavior, pause_resumes_at = excluded.pause_resumes_at,
-            pause_cause = excluded.pause_cause,
+            pause_cause = excluded.pause_cause, test_clock_id = excluded.test_clock_id,
             last_known_status = coalesce(excluded.last_known_status, s.last_known_status),
             unknown_since = CASE WHEN excluded.unknown_since IS NULL THEN NULL
                                  ELSE coalesce(s.unknown_since, excluded.unknown_since) END,
             read_at = clock_timestamp()
         """,
         subscription.subscription_id,
-        project,
-        user_key,
-        customer_id,
+        holder.project,
+        holder.user_key,
+        holder.customer_id,
         subscription.status,
         subscription.created_at,
         subscription.trial_end,
@@ -57,32 +68,37 @@ async def upsert_subscription(
         pause_resumes_at,
         subscription.pause_cause,
         list(known_statuses),
+        test_clock_id,
     )
-    await _replace_items(connection, project, subscription)
 
 
-async def _replace_items(connection: Connection, project: str, subscription: Subscription) -> None:
+async def replace_items(
+    connection: Connection, project: str, subscription: Subscription, prices: Mapping[str, UnitPrice]
+) -> None:
+    """Make the items read the subscription's only ones; `prices` by item id."""
     items = subscription.items
+    priced = [prices[item.item_id] for item in items]
     await connection.execute(
         """
-        DELETE FROM subscription_items
-        WHERE stripe_subscription_id = $1 AND NOT stripe_item_id = ANY($2::text[])
-        """,
-        subscription.subscription_id,
-        [item.item_id for item in items],
-    )
-    await connection.execute(
-        """
+        WITH gone AS (
+            DELETE FROM subscription_items
+            WHERE stripe_subscription_id = $1 AND NOT stripe_item_id = ANY($3::text[])
+        )
         INSERT INTO subscription_items
             (stripe_item_id, stripe_subscription_id, project, price_id, product_id, quantity, period_start,
-             period_end)
-        SELECT i.id, $1, $2, i.price_id, i.product_id, i.quantity, i.period_start, i.period_end
-        FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::timestamptz[])
-             AS i(id, price_id, product_id, quantity, period_start, period_end)
+             period_end, currency, unit_amount_minor, billing_interval, interval_count)
+        SELECT i.id, $1, $2, i.price_id, i.product_id, i.quantity, i.period_start, i.period_end, i.currency,
+               i.unit_amount, i.every, i.every_count
+        FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::timestamptz[], $8::timestamptz[],
+                    $9::text[], $10::bigint[], $11::text[], $12::int[])
+             AS i(id, price_id, product_id, quantity, period_start, period_end, currency, unit_amount, every,
+                  every_count)
         ON CONFLICT (stripe_item_id) DO UPDATE SET
             stripe_subscription_id = excluded.stripe_subscription_id, project = excluded.project,
             price_id = excluded.price_id, product_id = excluded.product_id, quantity = excluded.quantity,
-            period_start = excluded.period_start, period_end = excluded.period_end
+            period_start = excluded.period_start, period_end = excluded.period_end,
+            currency = excluded.currency, unit_amount_minor = excluded.unit_amount_minor,
+            billing_interval = excluded.billing_interval, interval_count = excluded.interval_count
         """,
         subscription.subscription_id,
         project,
@@ -92,36 +108,35 @@ async def _replace_items(connection: Connection, project: str, subscription: Sub
         [item.quantity for item in items],
         [item.period_start for item in items],
         [item.period_end for item in items],
+        [price.currency for price in priced],
+        [price.unit_amount_minor for price in priced],
+        [price.interval for price in priced],
+        [price.interval_count for price in priced],
     )
 
 
 async def upsert_purchase(
-    connection: Connection,
-    *,
-    project: str,
-    user_key: int,
-    customer_id: str,
-    object_kind: str,
-    purchase: Purchase,
-    currency: str,
+    connection: Connection, holder: Holder, object_kind: str, bought: BoughtLine
 ) -> None:
     """Write one paid line as read now; `paid_at` stays what it was when the line was first seen paid."""
+    purchase = bought.purchase
     await connection.execute(
         """
         INSERT INTO purchases
             (purchase_id, project, user_key, stripe_customer_id, object_kind, object_id, price_id, product_id,
-             quantity, paid_at, captured_minor, currency)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             quantity, paid_at, captured_minor, currency, payment_intent_id, stripe_invoice_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         ON CONFLICT (purchase_id) DO UPDATE SET
             project = excluded.project, user_key = excluded.user_key,
             stripe_customer_id = excluded.stripe_customer_id, price_id = excluded.price_id,
             product_id = excluded.product_id, quantity = excluded.quantity,
-            captured_minor = excluded.captured_minor, read_at = clock_timestamp()
+            captured_minor = excluded.captured_minor, payment_intent_id = excluded.payment_intent_id,
+            stripe_invoice_id = excluded.stripe_invoice_id, read_at = clock_timestamp()
         """,
         purchase.purchase_id,
-        project,
-        user_key,
-        customer_id,
+        holder.project,
+        holder.user_key,
+        holder.customer_id,
         object_kind,
         purchase.object_id,
         purchase.price_id,
@@ -129,7 +144,9 @@ async def upsert_purchase(
         purchase.quantity,
         purchase.paid_at,
         purchase.captured_minor,
-        currency,
+        bought.currency,
+        bought.payment_intent_id,
+        bought.invoice_id,
     )
 
 
@@ -170,95 +187,21 @@ async def find_mirrored_customer(connection: Connection, object_kind: str, objec
             WHERE $1 = 'subscription' AND stripe_subscription_id = $2
         UNION ALL
         SELECT stripe_customer_id FROM purchases WHERE object_kind = $1 AND object_id = $2
+        UNION ALL
+        SELECT stripe_customer_id FROM invoices WHERE $1 = 'invoice' AND stripe_invoice_id = $2
+        UNION ALL
+        SELECT stripe_customer_id FROM invoice_payments
+            WHERE $1 = 'invoice_payment' AND stripe_invoice_payment_id = $2
+        UNION ALL
+        SELECT stripe_customer_id FROM payments WHERE $1 = 'charge' AND stripe_charge_id = $2
+        UNION ALL
+        SELECT stripe_customer_id FROM payments WHERE $1 = 'payment_intent' AND payment_intent_id = $2
+        UNION ALL
+        SELECT stripe_customer_id FROM refunds WHERE $1 = 'refund' AND stripe_refund_id = $2
+        UNION ALL
+        SELECT stripe_customer_id FROM disputes WHERE $1 = 'dispute' AND stripe_dispute_id = $2
         LIMIT 1
         """,
         object_kind,
         object_id,
-    )
-
-
-async def load_facts(connection: Connection, project: str, user_key: int) -> Facts:
-    """Everything that can give this user access, each source in a fixed order."""
-    subscriptions = await connection.fetch(
-        """
-        SELECT stripe_subscription_id, status, created_at, trial_end, cancel_at, cancel_at_period_end,
-               ended_at, pause_behavior, pause_cause, last_known_status, unknown_since
-        FROM subscriptions WHERE project = $1 AND user_key = $2
-        ORDER BY created_at, stripe_subscription_id
-        """,
-        project,
-        user_key,
-    )
-    items = await connection.fetch(
-        """
-        SELECT i.stripe_item_id, i.stripe_subscription_id, i.price_id, i.product_id, i.quantity,
-               i.period_start, i.period_end, p.price AS price_key, p.revision
-        FROM subscriptions s
-        JOIN subscription_items i ON i.stripe_subscription_id = s.stripe_subscription_id
-        LEFT JOIN prices p ON p.price_id = i.price_id AND p.project = $1
-        WHERE s.project = $1 AND s.user_key = $2 ORDER BY i.stripe_item_id
-        """,
-        project,
-        user_key,
-    )
-    purchases = await connection.fetch(
-        """
-        SELECT b.purchase_id, b.object_id, b.price_id, b.product_id, b.quantity, b.paid_at,
-               b.captured_minor, p.price AS price_key, p.revision
-        FROM purchases b LEFT JOIN prices p ON p.price_id = b.price_id AND p.project = $1
-        WHERE b.project = $1 AND b.user_key = $2 ORDER BY b.paid_at, b.purchase_id
-        """,
-        project,
-        user_key,
-    )
-    return Facts(
-        subscriptions=tuple(_subscription(row, items) for row in subscriptions),
-        purchases=tuple(_purchase(row) for row in purchases),
-        grants=await grants.load_grants(connection, project, user_key),
-    )
-
-
-def _subscription(row: Record, items: Sequence[Record]) -> Subscription:
-    return Subscription(
-        subscription_id=row["stripe_subscription_id"],
-        status=row["status"],
-        created_at=row["created_at"],
-        trial_end=row["trial_end"],
-        cancel_at=row["cancel_at"],
-        cancel_at_period_end=row["cancel_at_period_end"],
-        ended_at=row["ended_at"],
-        pause_behavior=row["pause_behavior"],
-        pause_cause=row["pause_cause"],
-        last_known_status=row["last_known_status"],
-        unknown_since=row["unknown_since"],
-        items=tuple(
-            _item(item) for item in items if item["stripe_subscription_id"] == row["stripe_subscription_id"]
-        ),
-    )
-
-
-def _item(row: Record) -> SubscriptionItem:
-    return SubscriptionItem(
-        item_id=row["stripe_item_id"],
-        price_id=row["price_id"],
-        product_id=row["product_id"],
-        price_key=row["price_key"],
-        revision=row["revision"],
-        quantity=row["quantity"],
-        period_start=row["period_start"],
-        period_end=row["period_end"],
-    )
-
-
-def _purchase(row: Record) -> Purchase:
-    return Purchase(
-        purchase_id=row["purchase_id"],
-        object_id=row["object_id"],
-        price_id=row["price_id"],
-        product_id=row["product_id"],
-        price_key=row["price_key"],
-        revision=row["revision"],
-        quantity=row["quantity"],
-        paid_at=row["paid_at"],
-        captured_minor=row["captured_minor"],
     )

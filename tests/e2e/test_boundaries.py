@@ -23,7 +23,7 @@ from tests.e2e.local.test_embedded_deployment import running_up
 
 #: Seconds from the first cancellation to each boundary: one while Postgres and Redis live, one without
 #: Redis, one with nothing left but `read`.
-BOUNDARIES_S = {"u_no_worker": 5, "u_no_redis": 8, "u_no_postgres": 11}
+BOUNDARIES_S = {"u_no_worker": 5, "u_no_redis": 7, "u_no_postgres": 9}
 
 
 class Seen(Struct, frozen=True):

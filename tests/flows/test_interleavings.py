@@ -16,6 +16,7 @@ import redis.asyncio as redis
 
 from domain.cache import Cache
 from domain.context import Context, database_now
+from domain.flows.gather_facts import gather_facts
 from domain.flows.grant import GrantWish, Operator, grant
 from domain.flows.lookup import Lookup
 from domain.flows.publish_catalog import publish_locally, read_catalog
@@ -27,7 +28,7 @@ from domain.model import CachedSet, TargetRef
 from domain.rules.answer import answer_at
 from domain.rules.events import internal_event
 from domain.rules.timeline import decode_timeline, is_same_from, timeline
-from domain.store import entitlements, inbox, mirror
+from domain.store import entitlements, inbox
 from domain.store.session import Connection
 from tests.flows.event_path import CATALOG, EventPath
 from tests.flows.interleaving import Flow, Interleaved, interleave, rewriting
@@ -286,7 +287,7 @@ async def check_answers_are_of_the_facts(world: World, app: str) -> None:
         head = await find_head(connection, "acme")
         assert stored is not None
         assert head is not None
-        facts = await mirror.load_facts(connection, "acme", stored.user_key)
+        facts = await gather_facts(connection, "acme", stored.user_key)
         now = await database_now(connection)
         under = await connection.fetchval(
             "SELECT catalog_version FROM users WHERE user_key = $1", stored.user_key

@@ -8,6 +8,7 @@ from msgspec import Struct
 from domain.cache import cache_key
 from domain.context import Context, database_now
 from domain.errors import Unavailable
+from domain.flows.gather_facts import gather_facts
 from domain.flows.grant import require_head
 from domain.flows.read_catalog import Head, find_head
 from domain.flows.trace.answer_side import AnswerSide, CacheSide, answer_links, cache_link
@@ -15,7 +16,7 @@ from domain.flows.trace.link import Link, Person
 from domain.flows.trace.stripe_side import StripeSide, stripe_links, targets_of
 from domain.rules.catalog import Catalog
 from domain.rules.entitlements import refuse_unknown_app
-from domain.store import catalogs, customers, entitlements, mirror, traces
+from domain.store import catalogs, customers, entitlements, traces
 from domain.store.customers import UserRow
 from domain.store.session import Connection
 from domain.store.traces import LinkedCustomer, UnsettledEvent
@@ -108,7 +109,7 @@ async def _read_answer_side(
     stored = await entitlements.list_sets(connection, person.project, user.user_key)
     return AnswerSide(
         user=user,
-        facts=await mirror.load_facts(connection, person.project, user.user_key),
+        facts=await gather_facts(connection, person.project, user.user_key),
         head=head,
         head_applied_at=row.applied_at if row is not None else seen_at,
         others=await _read_others(connection, person.project),

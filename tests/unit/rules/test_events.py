@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.model import EventState, NewEvent, TargetRef
+from domain.rules.closure import WATCHED
 from domain.rules.events import USED, BodyRefused, Deployment, classify, read_envelope
 
 OURS = Deployment("acct_ours", "test", "local")
@@ -168,10 +169,8 @@ def test_whatever_a_payload_holds_the_event_is_pending_with_a_target_or_has_a_re
 
 
 def test_every_used_type_says_why() -> None:
-    assert all(
-        use.why and use.object_kind in {"customer", "subscription", "checkout.session"}
-        for use in USED.values()
-    )
+    assert all(use.why for use in USED.values())
+    assert {use.object_kind for use in USED.values()} == {"customer", *WATCHED}
 
 
 @pytest.mark.parametrize(
