@@ -4,9 +4,13 @@ payments that wait for their customer or bank.
 
 from deploy.local.stripe_simulator import collection, payments, test_clocks
 from deploy.local.stripe_simulator.billing_settings import BillingSettings, change_settings, settings_of
+from deploy.local.stripe_simulator.customers import emit_customer_update
 from deploy.local.stripe_simulator.errors import StripeError
+from deploy.local.stripe_simulator.payment_methods import attach_method
+from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.simulator import Simulator
 from deploy.local.stripe_simulator.store import Json
+from deploy.local.stripe_simulator.subscriptions import ENDED, set_fields
 from deploy.local.stripe_simulator.wishes import Wish, find_account
 
 #: An intent that waits for its customer or its bank.
@@ -17,6 +21,12 @@ class BillingWish(Wish, frozen=True, kw_only=True):
     """Settings to change; those not given go back to their defaults, see `BillingSettings`."""
 
     settings: BillingSettings
+
+
+class CardWish(Wish, frozen=True, kw_only=True):
+    """A test card by Stripe's name, for instance `pm_card_chargeCustomerFail`, or a method's id."""
+
+    card: str
 
 
 class IntentWish(Wish, frozen=True, kw_only=True):
@@ -46,6 +56,22 @@ def set_billing(simulator: Simulator, wish: BillingWish, _path: Json) -> Json:
     return {"ok": True, "settings": settings_of(account)}
 
 
+def change_card(simulator: Simulator, wish: CardWish, path: Json) -> Json:
+    """The customer and all its running subscriptions are charged to this card from now on."""
+    account = find_account(simulator, wish.account)
+    customer = account.load_live("customer", path["id"])
+    before = snapshot(account, customer)
+    method = attach_method(account, wish.card, customer["id"], None)
+    settings = {**customer["invoice_settings"], "default_payment_method": method["id"]}
+    customer["invoice_settings"] = settings
+    account.put("customer", customer)
+    emit_customer_update(account, before, customer, None)
+    for subscription in account.where("subscription", "customer", customer["id"]):
+        if subscription["status"] not in ENDED and subscription["default_payment_method"] is not None:
+            set_fields(account, subscription, default_payment_method=method["id"])
+    return method
+
+
 def end_intent(simulator: Simulator, wish: IntentWish, path: Json) -> Json:
     if wish.outcome not in {"succeeded", "failed"}:
         raise StripeError(f"outcome is {wish.outcome!r}: use 'succeeded' or 'failed'")
@@ -61,6 +87,7 @@ def end_intent(simulator: Simulator, wish: IntentWish, path: Json) -> Json:
 
 
 WRITES = (
+    ("/_sim/customers/{id}/card", CardWish, change_card),
     ("/_sim/billing", BillingWish, set_billing),
     ("/_sim/payment_intents/{id}/settle", IntentWish, end_intent),
     ("/_sim/test_clocks/{id}/advance", AdvanceWish, advance_clock),

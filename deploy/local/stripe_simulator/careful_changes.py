@@ -11,8 +11,10 @@ from deploy.local.stripe_simulator.rehearsal import copy_of
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
 from deploy.local.stripe_simulator.subscription_changes import change_subscription
-from deploy.local.stripe_simulator.subscriptions import emit_update, items_of
+from deploy.local.stripe_simulator.subscriptions import ENDED, emit_update, items_of
 
+#: What may still be changed of a subscription that has ended.
+CHANGEABLE_AFTER_END = {"cancellation_details", "metadata"}
 #: What a change that may have to wait can consist of.
 PENDABLE = {
     "billing_cycle_anchor",
@@ -22,6 +24,18 @@ PENDABLE = {
     "proration_date",
     "trial_end",
 }
+
+
+def change_as_asked(account: Account, row: Json, asked: Json, request: Json | None) -> None:
+    """Change the subscription by its payment behaviour; refused when it has ended."""
+    if row["status"] in ENDED and (alien := asked.keys() - CHANGEABLE_AFTER_END):
+        raise refused(
+            "A canceled subscription can only update its cancellation_details and metadata.", min(alien)
+        )
+    if asked.get("payment_behavior") in {"error_if_incomplete", "pending_if_incomplete"}:
+        change_carefully(account, row, asked, request)
+    else:
+        change_subscription(account, row, asked, request)
 
 
 def change_carefully(account: Account, row: Json, asked: Json, request: Json | None) -> None:

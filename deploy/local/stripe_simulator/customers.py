@@ -128,6 +128,9 @@ def remove_customer(account: Account, row: Json, request: Json | None) -> Json:
     for subscription in account.where("subscription", "customer", row["id"]):
         if subscription["status"] not in ENDED:
             cancel_now(account, subscription, request)
+    for invoice in account.where("invoice", "customer", row["id"]):
+        invoice |= {"auto_advance": False, "next_payment_attempt": None}
+        account.put("invoice", invoice)
     emit(account, "customer.deleted", row, request=request)
     tombstone = {"id": row["id"], "object": "customer", "deleted": True}
     account.put("customer", tombstone)

@@ -72,7 +72,7 @@ def take_next(account: Account, clock_id: str | None, until: int) -> Due | None:
         if not agenda or agenda[0][0] > until:
             return None
         at, _order, kind, row_id = heappop(agenda)
-        if account.noted.get((kind, row_id)) != at:
+        if account.noted.get((kind, row_id)) != (clock_id, at):
             continue
         del account.noted[kind, row_id]
         # Looked at again after the deed: another may be due in the same second.
@@ -92,10 +92,12 @@ def note_stirred(account: Account) -> None:
         due = earliest(account, row) if row is not None else None
         if row is None or due is None:
             account.noted.pop(key, None)
-        elif account.noted.get(key) != due.at:
-            account.noted[key] = due.at
-            clock = clock_of(account, row)
-            agenda = account.agendas.setdefault(clock["id"] if clock else None, [])
+            continue
+        clock = clock_of(account, row)
+        place = (clock["id"] if clock else None, due.at)
+        if account.noted.get(key) != place:
+            account.noted[key] = place
+            agenda = account.agendas.setdefault(place[0], [])
             heappush(agenda, (due.at, account.order_of(row), kind, row_id))
 
 

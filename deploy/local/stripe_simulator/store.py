@@ -87,8 +87,8 @@ class Account:
         self.moment: int | None = None
         #: (kind, id) of rows whose next due moment may have changed, until `due.py` has looked.
         self.stirred: dict[tuple[str, str], None] = {}
-        #: (kind, id) → the moment that stands for it in an agenda.
-        self.noted: dict[tuple[str, str], int] = {}
+        #: (kind, id) → the test clock and the moment that stand for it in an agenda.
+        self.noted: dict[tuple[str, str], tuple[str | None, int]] = {}
         #: Test clock (None: real time) → heap of (due moment, order, kind, id), kept by `due.py`.
         self.agendas: dict[str | None, list[tuple[int, int, str, str]]] = {}
         self._order: dict[str, int] = {}
@@ -131,6 +131,10 @@ class Account:
             for row_id in list(self.rows[kind]):
                 self.remove(kind, row_id)
         self.outbox.clear()
+        self.agendas.clear()
+        self.noted.clear()
+        for kind in self.rows.keys() & TIMED.keys():
+            self.stirred |= dict.fromkeys(TIMED[kind](row) for row in self.rows[kind].values())
 
     def find(self, kind: str, row_id: str) -> Json | None:
         return self.rows.get(kind, {}).get(row_id)

@@ -1,33 +1,21 @@
 """The API calls about subscriptions: create, change, cancel and list."""
 
 from deploy.local.stripe_simulator import collection, invoices, params
-from deploy.local.stripe_simulator.careful_changes import change_carefully
-from deploy.local.stripe_simulator.errors import missing_object, refused
+from deploy.local.stripe_simulator.careful_changes import change_as_asked
+from deploy.local.stripe_simulator.errors import missing_object
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.prorations import prorate, shares_of
 from deploy.local.stripe_simulator.rendering import render
 from deploy.local.stripe_simulator.store import Json
-from deploy.local.stripe_simulator.subscription_changes import change_subscription
 from deploy.local.stripe_simulator.subscription_starts import create_subscription
 from deploy.local.stripe_simulator.subscriptions import ENDED, MOST_ITEMS, cancel_now, items_of
-
-#: What may still be changed of a subscription that has ended.
-CHANGEABLE_AFTER_END = {"cancellation_details", "metadata"}
 
 
 def update_subscription(call: Call) -> Json:
     account, asked = call.account, call.params
     row = account.load("subscription", call.id)
-    if row["status"] in ENDED and asked.keys() - CHANGEABLE_AFTER_END:
-        raise refused(
-            "A canceled subscription can only update its cancellation_details and metadata.",
-            next(iter(asked.keys() - CHANGEABLE_AFTER_END)),
-        )
-    if asked.get("payment_behavior") in {"error_if_incomplete", "pending_if_incomplete"}:
-        change_carefully(account, row, asked, call.request)
-    else:
-        change_subscription(account, row, asked, call.request)
+    change_as_asked(account, row, asked, call.request)
     return render(account, row)
 
 
@@ -63,16 +51,6 @@ def list_subscriptions(call: Call) -> Json:
 
 def retrieve_subscription(call: Call) -> Json:
     return render(call.account, call.account.load("subscription", call.id))
-
-
-def list_items(call: Call) -> Json:
-    subscription = call.account.load("subscription", call.params["subscription"], "subscription")
-    rows = items_of(call.account, subscription)
-    return page(call, "subscription_item", rows, "/v1/subscription_items", oldest_first=True)
-
-
-def retrieve_item(call: Call) -> Json:
-    return render(call.account, call.account.load("subscription_item", call.id))
 
 
 def trial_moment(raw: params.Raw, name: str) -> int | str:
@@ -199,12 +177,4 @@ OPERATIONS = (
             "prorate": params.boolean,
         },
     ),
-    Operation(
-        "GET",
-        "/v1/subscription_items",
-        list_items,
-        list_params(subscription=params.text),
-        required=("subscription",),
-    ),
-    Operation("GET", "/v1/subscription_items/{id}", retrieve_item),
 )

@@ -36,9 +36,34 @@ def create_clock(call: Call) -> Json:
         "status": "ready",
         "status_details": {},
     }
+    customer = customer_to_attach(account, call.params)
     account.put(KIND, row)
     emit(account, f"{KIND}.created", row, request=call.request)
+    if customer is not None:
+        attach(account, row, customer, call.request)
     return row
+
+
+def customer_to_attach(account: Account, asked: Json) -> Json | None:
+    if "customer" not in asked:
+        return None
+    customer = account.load_live("customer", asked["customer"], "customer")
+    if customer["test_clock"] is not None:
+        raise refused("This customer is already attached to a test clock.", "customer")
+    return customer
+
+
+def attach(account: Account, clock: Json, customer: Json, request: Json | None) -> None:
+    """From now on the customer and what it has live in the clock's time; there is no way back."""
+    for kind in ("invoice", "invoiceitem", "subscription"):
+        for row in account.where(kind, "customer", customer["id"]):
+            row["test_clock"] = clock["id"]
+            account.put(kind, row)
+    for session in account.where("checkout.session", "customer", customer["id"]):
+        account.put("checkout.session", session)
+    customer["test_clock"] = clock["id"]
+    account.put("customer", customer)
+    emit(account, "customer.updated", customer, previous={"test_clock": None}, request=request)
 
 
 def advance_clock(call: Call) -> Json:
@@ -111,7 +136,7 @@ OPERATIONS = (
         "POST",
         TEMPLATE,
         create_clock,
-        {"frozen_time": params.amount, "name": params.text},
+        {"customer": params.text, "frozen_time": params.amount, "name": params.text},
         required=("frozen_time",),
     ),
     Operation("GET", TEMPLATE, list_clocks, list_params()),

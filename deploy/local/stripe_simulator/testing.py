@@ -95,6 +95,10 @@ class SimulatorHandle:
         """Move a test clock any distance ahead, to a moment in seconds since 1970."""
         return await self.post(f"test_clocks/{clock_id}/advance", to=to)
 
+    async def change_card(self, customer_id: str, card: str) -> Json:
+        """Charge the customer's subscriptions to another test card, `pm_card_…`, from now on."""
+        return await self.post(f"customers/{customer_id}/card", card=card)
+
     async def billing(self, **settings: Any) -> Json:
         """Set what the dashboard sets about unpaid invoices, see `BillingSettings`."""
         return await self.post("billing", settings=settings)

@@ -10,13 +10,14 @@ from tests.ingress.stripe_simulator.clocks import (
     NEW_YEAR,
     advance,
     change_card,
+    customer_on,
     happened,
     invoices_of,
     new_clock,
     read,
     subscribe_on,
 )
-from tests.ingress.stripe_simulator.sdk import Json, ask
+from tests.ingress.stripe_simulator.sdk import Json, ask, open_session
 
 FEBRUARY = NEW_YEAR + 31 * DAY
 FIRST_ATTEMPT = FEBRUARY + HOUR
@@ -49,6 +50,21 @@ async def test_failed_renewal_is_past_due_and_is_tried_again(client: stripe.Stri
         "invoice.payment_failed",
         "customer.subscription.updated",
     ]
+
+
+async def test_control_plane_changes_the_card_of_a_customer_and_all_its_subscriptions(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    clock = await new_clock(client)
+    customer = await customer_on(client, clock)
+    session = await open_session(client, "price_month", customer=customer)
+    await sim.pay(session["id"])
+    bought = (await ask(client, "get", "/v1/subscriptions", customer=customer))["data"][0]
+    assert bought["default_payment_method"] is not None
+    method = await sim.change_card(customer, DECLINED)
+    assert (await read(client, bought))["default_payment_method"] == method["id"]
+    await advance(client, clock, FIRST_ATTEMPT)
+    assert (await read(client, bought))["status"] == "past_due"
 
 
 async def test_card_changed_before_a_retry_makes_it_active_again(client: stripe.StripeClient) -> None:

@@ -123,6 +123,28 @@ async def test_impossible_change_of_items_changes_nothing(
     assert await ask(client, "get", f"/v1/subscriptions/{made['id']}") == made
 
 
+async def test_single_items_are_changed_by_their_own_calls(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    month = {"currency": "usd", "unit_amount": 300, "recurring": {"interval": "month"}}
+    await sim.seed(prices=[{"id": "price_extra", "product": "acme_pass", **month}])
+    made = await subscribe(client, "price_month")
+    path = "/v1/subscription_items"
+    added = await ask(client, "post", path, subscription=made["id"], price="price_extra", quantity=2)
+    assert (added["price"]["id"], added["quantity"], added["subscription"]) == ("price_extra", 2, made["id"])
+    billed = {"quantity": 5, "proration_behavior": "always_invoice"}
+    assert (await ask(client, "post", f"{path}/{added['id']}", **billed))["quantity"] == 5
+    changed = await ask(client, "get", f"/v1/subscriptions/{made['id']}", expand=["latest_invoice"])
+    assert changed["latest_invoice"]["billing_reason"] == "subscription_update"
+    deleted = await ask(client, "delete", f"{path}/{added['id']}", proration_behavior="none")
+    assert deleted == {"id": added["id"], "object": "subscription_item", "deleted": True}
+    left = (await ask(client, "get", path, subscription=made["id"]))["data"]
+    assert [item["price"]["id"] for item in left] == ["price_month"]
+    await ask(client, "delete", f"/v1/subscriptions/{made['id']}")
+    with pytest.raises(stripe.InvalidRequestError, match="canceled subscription"):
+        await ask(client, "post", f"{path}/{left[0]['id']}", quantity=2)
+
+
 async def test_last_item_cannot_be_removed(client: stripe.StripeClient) -> None:
     made = await subscribe(client, "price_month")
     gone = [{"id": made["items"]["data"][0]["id"], "deleted": True}]

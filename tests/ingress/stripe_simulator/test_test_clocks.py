@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -185,6 +186,52 @@ async def test_clock_takes_three_customers(client: stripe.StripeClient) -> None:
         await customer_on(client, clock)
     with pytest.raises(stripe.InvalidRequestError, match="at most 3 customers"):
         await customer_on(client, clock)
+
+
+async def test_known_customer_and_what_it_has_can_be_attached_to_a_new_clock(
+    client: stripe.StripeClient,
+) -> None:
+    made = await subscribe(client, "price_month")
+    end = made["items"]["data"][0]["current_period_end"]
+    moment = made["created"] + DAY
+    wanted = {"customer": made["customer"], "frozen_time": moment}
+    clock = (await ask(client, "post", CLOCKS, **wanted))["id"]
+    assert (await read(client, made))["test_clock"] == clock
+    (updated,) = (await ask(client, "get", "/v1/events", type="customer.updated"))["data"][:1]
+    assert updated["data"]["previous_attributes"] == {"test_clock": None}
+    await advance(client, clock, end + HOUR)
+    assert [row["status"] for row in await invoices_of(client, made)] == ["paid", "paid"]
+    with pytest.raises(stripe.InvalidRequestError, match="already attached"):
+        await ask(client, "post", CLOCKS, **wanted)
+
+
+async def test_nothing_of_a_deleted_customer_is_billed_any_more(client: stripe.StripeClient) -> None:
+    clock = await new_clock(client)
+    made = await subscribe_on(client, clock, "price_month")
+    await advance(client, clock, FEBRUARY)
+    draft = {"customer": made["customer"], "auto_advance": True}
+    await ask(client, "post", "/v1/invoices", **draft)
+    await ask(client, "delete", f"/v1/customers/{made['customer']}")
+    told = len(await happened(client, ""))
+    await advance(client, clock, FEBRUARY + 20 * DAY)
+    assert {name for name, _at in (await happened(client, ""))[told:]} == {
+        "test_helpers.test_clock.advancing",
+        "test_helpers.test_clock.ready",
+    }
+
+
+async def test_without_a_clock_time_is_real(
+    sim: SimulatorHandle, receiver: Receiver, client: stripe.StripeClient
+) -> None:
+    made = await subscribe(client, "price_month")
+    await sim.settled()
+    known = len(receiver.received)
+    await sim.change_subscription(made["id"], cancel_at=int(time.time()))
+    await receiver.wait_for(known + 2)
+    assert {event["type"] for event in receiver.events[known:]} == {
+        "customer.subscription.updated",
+        "customer.subscription.deleted",
+    }
 
 
 async def test_deleted_clock_takes_its_customers_along(client: stripe.StripeClient) -> None:
