@@ -1,5 +1,6 @@
 """The clock: what is owed is rung, and synced without the queue when it has been away for long enough."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +10,7 @@ from tests.flows.event_path import EventPath, running_path
 from tests.workers.test_bell import make_stub, rung
 from workers.bell import Bell
 from workers.broker import make_broker
-from workers.scheduler import JOBS, Scheduler
+from workers.scheduler import JOBS, Job, Scheduler, _repeat
 
 
 @pytest.fixture
@@ -104,3 +105,18 @@ async def test_a_boundary_that_has_passed_is_recomputed_into_history(path: Event
 
 def test_the_table_of_jobs_is_what_runs() -> None:
     assert [job.name for job in JOBS] == ["sweep", "fire_timers", "recompute_due", "number_changes"]
+
+
+async def test_a_full_turn_is_followed_by_the_next_at_once(path: EventPath) -> None:
+    stopping, turns = asyncio.Event(), list[int]()
+
+    async def run_once(_: Scheduler) -> int:
+        turns.append(len(turns))
+        if len(turns) == 3:
+            stopping.set()
+        return 2
+
+    scheduler = Scheduler(path.context, Bell(make_stub()), path.syncer)
+    async with asyncio.timeout(10):
+        await _repeat(scheduler, Job("many", run_once, 3600, full=2), 3600, stopping)
+    assert turns == [0, 1, 2]
