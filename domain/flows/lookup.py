@@ -35,9 +35,6 @@ KEPT_AT_MOST = 10_000
 #: Entries copied to Redis in one go: each script takes it some 20 µs, and readers wait meanwhile.
 COPIED_AT_ONCE = 100
 
-#: (entry, whether it is fresh)
-Found = tuple[CachedSet, bool]
-
 
 class _Flight(Struct, eq=False):
     """A question under way that everybody who wants the same answer waits for."""
@@ -47,7 +44,7 @@ class _Flight(Struct, eq=False):
     epoch: int
     #: What memory held when it began.
     kept: CachedSet | None
-    landed: "asyncio.Future[Found]"
+    landed: "asyncio.Future[Answer]"
 
 
 class Lookup:
@@ -92,10 +89,7 @@ class Lookup:
         flights = self._ask_together(project, app, missing)
         for flight in flights:
             # One who leaves (a deadline, a closed connection) must not take the answer from the others.
-            cached, is_live = await asyncio.shield(flight.landed)
-            stale_since = None if is_live else datetime.fromtimestamp(cached.read_at, UTC)
-            user_id = flight.names[2]
-            answers[user_id] = answer_at(cached.stored, user_id, datetime.now(UTC), stale_since)
+            answers[flight.names[2]] = await asyncio.shield(flight.landed)
         return [answer for answer in answers.values() if answer is not None]
 
     def can_answer_alone(self) -> bool:
@@ -142,7 +136,7 @@ class Lookup:
         return flights
 
     def _begin(self, names: Names, key: str) -> _Flight:
-        landed: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        landed: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         flight = _Flight(names, key, self._memory.epoch, self._memory.find(names), landed)
         self._flights[key] = flight
         return flight
@@ -205,7 +199,7 @@ class Lookup:
         if best is None or not self._is_kept(best):
             self._fail(flight, error)
         else:
-            self._end(flight, (best, False))
+            self._land_old(flight, best)
 
     def _land_read(self, flight: _Flight, read: CachedSet) -> bool:
         """Answers whether `read` is what holds, so that Redis may have it."""
@@ -216,7 +210,7 @@ class Lookup:
             log.warning(
                 "lower_version_read", version=read.stored.first_version, user_key=kept.stored.user_key
             )
-            self._end(flight, (kept, False))
+            self._land_old(flight, kept)
             return False
         self._land(flight, read)
         return True
@@ -226,13 +220,18 @@ class Lookup:
         # asked for, and must not answer anybody who asks later.
         is_current = self._flights.get(flight.key) is flight
         epoch = flight.epoch if is_current else UNWATCHED
-        self._memory.remember(flight.names, flight.key, cached, epoch=epoch)
-        self._end(flight, (cached, True))
+        answer = answer_at(cached.stored, flight.names[2], datetime.now(UTC))
+        self._memory.remember(flight.names, flight.key, cached, answer, epoch=epoch)
+        self._end(flight, answer)
 
-    def _end(self, flight: _Flight, found: Found) -> None:
+    def _land_old(self, flight: _Flight, cached: CachedSet) -> None:
+        stale_since = datetime.fromtimestamp(cached.read_at, UTC)
+        self._end(flight, answer_at(cached.stored, flight.names[2], datetime.now(UTC), stale_since))
+
+    def _end(self, flight: _Flight, answer: Answer) -> None:
         self._leave(flight)
         if not flight.landed.done():
-            flight.landed.set_result(found)
+            flight.landed.set_result(answer)
 
     def _fail(self, flight: _Flight, error: BaseException) -> None:
         self._leave(flight)

@@ -70,13 +70,15 @@ class Memory:
         kept = self._kept.get(names)
         return None if kept is None else kept.cached
 
-    def remember(self, names: Names, key: str, cached: CachedSet, *, epoch: int) -> None:
-        """Keep what was read under the subscription `epoch` (UNWATCHED: nobody says when it is over)."""
+    def remember(self, names: Names, key: str, cached: CachedSet, answer: Answer, *, epoch: int) -> None:
+        """Keep what was read under the subscription `epoch` (UNWATCHED: nobody says when it is over).
+
+        `answer`: its answer of this moment.
+        """
         known = self._kept.get(names)
         if known is not None and newness(known.cached) > newness(cached):
             return
         is_watched = epoch == self.epoch and epoch != DOWN
-        answer = answer_at(cached.stored, names[2], datetime.now(UTC))
         self._kept[names] = _Kept(cached, key, epoch if is_watched else UNWATCHED, answer, 0.0, 0.0)
         self._kept.move_to_end(names)
         self._names[key] = names
