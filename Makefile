@@ -66,8 +66,9 @@ lock: $(READY) ## Resolve the dependencies of pyproject.toml again and write the
 prove: $(READY) ## Hold the rules against their oracle over 500 random histories of 50 steps, about 2 min
 	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 0 --no-cov --timeout 1200 tests/unit/rules/test_oracle.py
 
-bench: $(READY) ## Measure what is worth measuring today: the pure rules
+bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches and the change feed
 	@$(RUN) tests.bench.compute
+	@$(RUN) tests.bench.query
 
 lint-python: $(READY)
 	@$(RUN) ruff check
