@@ -72,6 +72,9 @@ USED: dict[str, Use] = {
 #: Older names of types in the table; new endpoints are not configured with them.
 OLD_NAMES = frozenset({"invoice.payment_succeeded", "charge.refund.updated"})
 
+#: Kinds that an old payload may show without an id, but with the payment they are of.
+OF_A_PAYMENT = frozenset({"refund", "dispute"})
+
 #: Kinds that belong to no customer: their own target is their writer.
 SHARED_KINDS = frozenset({"product", "price", "test_clock"})
 
@@ -87,6 +90,8 @@ class EnvelopeObject(Struct, frozen=True):
     id: Any = None
     object: Any = None
     customer: Any = None
+    charge: Any = None
+    payment_intent: Any = None
 
 
 class EnvelopeData(Struct, frozen=True):
@@ -168,14 +173,15 @@ def classify(envelope: Envelope, deployment: Deployment | None) -> NewEvent:
     use = USED.get(envelope.type.removeprefix("v1."))
     if use is None:
         return msgspec.structs.replace(event, state=EventState.IGNORED, reason="unused_type")
-    object_id = _object_id(envelope)
-    if object_id is None:
+    named = _named_object(envelope, use.object_kind)
+    if named is None:
         return msgspec.structs.replace(event, state=EventState.IGNORED, reason="no_target")
+    object_kind, object_id = named
     return msgspec.structs.replace(
         event,
-        object_kind=use.object_kind,
+        object_kind=object_kind,
         object_id=object_id,
-        target=_target(envelope, use.object_kind, object_id),
+        target=_target(envelope, object_kind, object_id),
     )
 
 
@@ -216,10 +222,22 @@ def internal_event(
 
 def customer_of(payload_object: EnvelopeObject) -> str | None:
     """The customer an object names: an id, an expanded object, or None."""
-    customer = payload_object.customer
-    if isinstance(customer, dict):
-        customer = customer.get("id")
-    return _as_object_id(customer)
+    return _reference(payload_object.customer)
+
+
+def _named_object(envelope: Envelope, object_kind: str) -> tuple[str, str] | None:
+    """(kind, id) of what a worker reads: the object, or the payment of one that once had no id of its own."""
+    object_id = _object_id(envelope)
+    if object_id is not None:
+        return object_kind, object_id
+    shown = envelope.data.object if envelope.data is not None else None
+    if shown is None or object_kind not in OF_A_PAYMENT:
+        return None
+    for kind, reference in (("charge", shown.charge), ("payment_intent", shown.payment_intent)):
+        payment_id = _reference(reference)
+        if payment_id is not None:
+            return kind, payment_id
+    return None
 
 
 def _object_id(envelope: Envelope) -> str | None:
@@ -236,6 +254,11 @@ def _target(envelope: Envelope, object_kind: str, object_id: str) -> TargetRef:
     shown = envelope.data.object if envelope.data is not None else None
     customer = customer_of(shown) if shown is not None else None
     return TargetRef("customer", customer) if customer else TargetRef(object_kind, object_id)
+
+
+def _reference(value: Any) -> str | None:
+    """The id in a reference: an id, an expanded object, or None."""
+    return _as_object_id(value.get("id") if isinstance(value, dict) else value)
 
 
 def _account(value: Any) -> str | None:

@@ -17,11 +17,12 @@ import msgspec
 from deploy.local.stripe_simulator.testing import SimulatorHandle, running_simulator
 from domain.cache import cache_key
 from domain.context import Context, open_context
+from domain.flows.gather_facts import gather_facts
 from domain.flows.link import link_customer
 from domain.flows.publish_catalog import publish_locally, read_catalog
 from domain.flows.receive import Received, Receiver
 from domain.flows.sync import Synced, Syncer
-from domain.model import StoredSet
+from domain.model import Facts, StoredSet
 from domain.settings import Secret, Settings, WebhookSecret
 from domain.store import entitlements, targets
 
@@ -41,7 +42,14 @@ class EventPath:
 
     # ── what an app and its customer do ──
 
-    async def make_customer(self, user_id: str = "u_1", project: str = "acme", *, linked: bool = True) -> str:
+    async def make_customer(
+        self,
+        user_id: str = "u_1",
+        project: str = "acme",
+        *,
+        linked: bool = True,
+        test_clock: str | None = None,
+    ) -> str:
         """A user with a Stripe customer of ours; unlinked: as if the API had died before LINK."""
         ref = uuid.uuid4()
         async with self.context.database.transaction() as connection:
@@ -63,15 +71,45 @@ class EventPath:
                 user_key,
                 is_first,
             )
-        customer_id = await self.make_stripe_customer(tollhouse_ref=str(ref))
+        customer_id = await self.make_stripe_customer(test_clock=test_clock, tollhouse_ref=str(ref))
         if linked:
             async with self.context.database.transaction() as connection:
                 await link_customer(connection, customer_id, ref, read_all=False)
         return customer_id
 
-    async def make_stripe_customer(self, **metadata: str) -> str:
-        answer = await self._create("/v1/customers", {"metadata": metadata})
+    async def make_stripe_customer(self, *, test_clock: str | None = None, **metadata: str) -> str:
+        clock = {} if test_clock is None else {"test_clock": test_clock}
+        answer = await self.create("/v1/customers", {"metadata": metadata, **clock})
         return str(answer["id"])
+
+    async def make_clock(self) -> str:
+        """A Stripe test clock that stands at the present second."""
+        answer = await self.create("/v1/test_helpers/test_clocks", {"frozen_time": int(time.time())})
+        return str(answer["id"])
+
+    async def advance(self, clock_id: str, *, days: float) -> None:
+        clock = await self.retrieve(f"/v1/test_helpers/test_clocks/{clock_id}")
+        await self.stripe.advance(clock_id, clock["frozen_time"] + int(days * 86_400))
+
+    async def make_invoice(self, customer_id: str, *prices: str, **params: Any) -> str:
+        """An open invoice by itself, one line per price; answers its id."""
+        made = await self.create(
+            "/v1/invoices",
+            {
+                "customer": customer_id,
+                "collection_method": "send_invoice",
+                "days_until_due": 14,
+                "auto_advance": False,
+                **params,
+            },
+        )
+        for price in prices:
+            await self.create(
+                "/v1/invoiceitems",
+                {"customer": customer_id, "invoice": made["id"], "pricing": {"price": price}},
+            )
+        await self.create(f"/v1/invoices/{made['id']}/finalize", {})
+        return str(made["id"])
 
     async def open_checkout(
         self, customer_id: str | None, plan: str = "pro", price: str = "month", quantity: int = 1
@@ -85,7 +123,7 @@ class EventPath:
         }
         if customer_id is not None:
             params["customer"] = customer_id
-        answer = await self._create("/v1/checkout/sessions", params)
+        answer = await self.create("/v1/checkout/sessions", params)
         return str(answer["id"])
 
     async def buy(
@@ -117,7 +155,12 @@ class EventPath:
 
     async def events(self, *, types: Sequence[str] = ()) -> list[dict[str, Any]]:
         """The events Stripe has made, oldest first."""
-        found = (await self.retrieve("/v1/events?limit=100"))["data"]
+
+        async def no_reserve() -> None:
+            return None
+
+        pages = self.context.stripe_or_raise.read_list("/v1/events", no_reserve)
+        found = [event async for event in pages]
         return [event for event in reversed(found) if not types or event["type"] in types]
 
     async def deliver(self, event: dict[str, Any]) -> Received:
@@ -209,10 +252,17 @@ class EventPath:
         rows = await self.rows("SELECT state, count(*) AS n FROM webhook_events GROUP BY 1")
         return {row["state"]: row["n"] for row in rows}
 
+    async def facts(self, user_id: str = "u_1", project: str = "acme") -> Facts:
+        async with self.context.database.connection() as connection:
+            user_key = await connection.fetchval(
+                "SELECT user_key FROM users WHERE project = $1 AND user_id = $2", project, user_id
+            )
+            return await gather_facts(connection, project, user_key)
+
     async def targets(self) -> list[dict[str, Any]]:
         return await self.rows("SELECT * FROM sync_targets ORDER BY id")
 
-    async def _create(self, path: str, params: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, path: str, params: dict[str, Any]) -> dict[str, Any]:
         return await self.context.stripe_or_raise.create(path, params, idempotency_key=uuid.uuid4().hex)
 
 
