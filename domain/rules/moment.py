@@ -134,6 +134,8 @@ def _would_give(source: Source) -> bool:
 def _taken_at(takers: list[Source], at: datetime) -> Mapping[str, datetime]:
     """By feature, the first instant later than `at` at which one of these takes it away."""
     taken: dict[str, datetime] = {}
+    if not takers:
+        return taken
     ends = {span.until for source in takers for span in source.life}
     for edge in sorted(end for end in ends if end is not None and end > at):
         for key in _taken(takers, edge):

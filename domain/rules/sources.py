@@ -7,7 +7,7 @@ when we looked, and the ends of the spans are all the boundaries there are.
 from collections.abc import Mapping
 from datetime import datetime
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from domain.model import FeatureValue, Reason, SourceRef
 from domain.rules.catalog import Plan
@@ -91,13 +91,17 @@ def hold(life: Life, until: datetime, then: Reason) -> Life:
 
 def split(life: Life, at: datetime) -> tuple[Life, Life]:
     """What is before `at`, and what is from there on."""
-    index = next(index for index, span in enumerate(life) if span.until is None or at < span.until)
-    return (*life[:index], structs.replace(life[index], until=at)), life[index:]
+    index = 0
+    while (until := life[index].until) is not None and until <= at:
+        index += 1
+    span = life[index]
+    last = Span(until=at, is_live=span.is_live, reason=span.reason, access_ends_at=span.access_ends_at)
+    return (*life[:index], last), life[index:]
 
 
 def announced(life: Life, at: datetime) -> Life:
     """The same life, whose accesses end at `at` unless they end earlier."""
-    return tuple(_ending(span, at) if span.is_live else span for span in life)
+    return tuple([_ending(span, at) if span.is_live else span for span in life])
 
 
 def without_access(life: Life, reason: Reason) -> Life:
@@ -114,4 +118,5 @@ def without_access(life: Life, reason: Reason) -> Life:
 
 def _ending(span: Span, at: datetime) -> Span:
     known = span.access_ends_at
-    return structs.replace(span, access_ends_at=at if known is None else min(known, at))
+    ends_at = at if known is None else min(known, at)
+    return Span(until=span.until, is_live=True, reason=span.reason, access_ends_at=ends_at)
