@@ -90,6 +90,22 @@ def test_allow_on_a_plan_gives_what_one_of_the_plan_gives() -> None:
     assert ask("sso", grant).reason is Reason.NOT_IN_PLAN
 
 
+def test_only_allow_on_a_plan_is_that_plan() -> None:
+    catalog = make_catalog(
+        **{
+            "[projects.acme.features.sso]": '[projects.acme.features.pro]\ntype = "boolean"\n[projects.acme.features.sso]'
+        }
+    )
+    named_alike = make_grant("allow", "pro", value=True)
+    assert ask("pro", named_alike, catalog=catalog).sources[0].plan is None
+    assert ask("sso", named_alike, catalog=catalog).reason is Reason.NO_SUBSCRIPTION
+    for effect in ("add", "deny", "override"):
+        grant = make_grant(effect, "pro", target_kind="plan", value=1)
+        assert ask("sso", grant).reason is Reason.NO_SUBSCRIPTION
+    added = make_grant("add", "pro", target_kind="plan", value=1)
+    assert (ask("seats", added).value, ask("seats", added).sources[0].plan) == (1, None)
+
+
 def test_allow_on_the_app_gives_all_that_the_app_sees() -> None:
     grant = make_grant("allow", "tool", target_kind="app")
     assert ask("seats", grant).unlimited is True
@@ -134,6 +150,13 @@ def test_add_to_unlimited_changes_nothing() -> None:
     assert (answer.unlimited, [source.id for source in answer.sources]) == (True, ["gr_2"])
 
 
+@pytest.mark.parametrize("value", [None, True, 0, -1, "three", ["a"]])
+def test_add_of_anything_but_a_number_above_zero_adds_nothing(value: object) -> None:
+    add = make_grant("add", "seats", grant_id="gr_2", value=value)
+    assert ask("seats", add).reason is Reason.NO_SUBSCRIPTION
+    assert ask("seats", make_subscription(), add) == ask("seats", make_subscription())
+
+
 def test_add_is_for_integers() -> None:
     assert not ask("sso", make_grant("add", "sso", value=1)).granted
 
@@ -172,6 +195,8 @@ def test_an_override_that_gave_and_is_over_says_so() -> None:
 def test_override_targets_features_only() -> None:
     grant = make_grant("override", "pro", target_kind="plan", value=False)
     assert ask("export", make_subscription(), grant).granted
+    namesake = make_grant("override", "export", target_kind="app", value=False)
+    assert ask("export", make_subscription(), namesake).granted
 
 
 # ── deny ────────────────────────────────────────────────────────────────────────────────────────────

@@ -43,7 +43,8 @@ def test_a_trial_gives_access_without_an_end() -> None:
 
 
 def test_a_trial_whose_end_is_not_known_gives_access() -> None:
-    assert ask("export", make_subscription("trialing"), at=day(400)).granted
+    answer = ask("export", make_subscription("trialing"), at=day(400))
+    assert (answer.granted, answer.reason) == (True, Reason.SUBSCRIPTION_TRIALING)
 
 
 def test_a_trial_holds_after_its_end_until_it_should_have_settled() -> None:
@@ -164,7 +165,8 @@ def test_a_canceled_subscription_gives_no_access_from_its_end() -> None:
     gone = make_subscription("canceled", ended_at=day(-1))
     assert refused_for(ask("export", gone)) is Reason.SUBSCRIPTION_CANCELED
     assert refused_for(ask("export", gone, at=day(-1))) is Reason.SUBSCRIPTION_CANCELED
-    assert ask("export", gone, at=day(-1) - MOMENT).granted
+    before = ask("export", gone, at=day(-1) - MOMENT)
+    assert (before.reason, before.ends_at) == (Reason.SUBSCRIPTION_ACTIVE, day(-1))
 
 
 def test_a_canceled_subscription_without_a_date_gives_no_access() -> None:
