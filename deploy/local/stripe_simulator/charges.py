@@ -61,6 +61,7 @@ def method_details(method: Json) -> Json:
     kind = method["type"]
     shown = {
         "card": ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4"),
+        "sepa_debit": ("bank_code", "branch_code", "country", "fingerprint", "last4"),
         "us_bank_account": ("account_holder_type", "account_type", "bank_name", "last4", "routing_number"),
     }[kind]
     return {"type": kind, kind: {name: method[kind][name] for name in shown}}

@@ -176,7 +176,7 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         "metadata": params.changed_metadata({}, asked.get("metadata")),
         "mode": mode,
         "payment_method_collection": asked.get("payment_method_collection", collection),
-        "payment_method_types": ["card", "us_bank_account"],
+        "payment_method_types": asked.get("payment_method_types", ["card", "us_bank_account"]),
         "payment_status": "unpaid" if total else "no_payment_required",
         "submit_type": asked.get("submit_type"),
         "success_url": asked.get("success_url"),
@@ -273,6 +273,7 @@ CREATE: dict[str, params.Reader] = {
             "description": params.text,
             "metadata": params.metadata,
             "setup_future_usage": params.one_of("off_session", "on_session"),
+            "shipping": params.SHIPPING,
         }
     ),
     "payment_method_collection": params.one_of("always", "if_required"),
@@ -292,7 +293,14 @@ CREATE: dict[str, params.Reader] = {
     "ui_mode": params.one_of("elements", "embedded_page", "hosted_page"),
 }
 OPERATIONS = (
-    Operation("POST", "/v1/checkout/sessions", create_session, CREATE, required=("line_items", "mode")),
+    Operation(
+        "POST",
+        "/v1/checkout/sessions",
+        create_session,
+        CREATE,
+        required=("line_items", "mode"),
+        older={"payment_method_types": params.list_of(params.text)},
+    ),
     Operation(
         "GET",
         "/v1/checkout/sessions",

@@ -39,6 +39,8 @@ class Operation:
     answer: Callable[[Call], Json]
     params: Mapping[str, Reader] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    #: Parameters of older API versions, for calls that name no version, as the Stripe CLI's.
+    older: Mapping[str, Reader] = field(default_factory=dict)
 
 
 class Router:

@@ -43,6 +43,7 @@ def page_routes(simulator: Simulator) -> list[Route]:
         Route("/c/pay/{session_id}", bind(show_session), methods=["GET"]),
         Route("/c/pay/{session_id}/pay", bind(pay), methods=["POST"]),
         Route("/c/pay/{session_id}/pay-later", bind(pay_later), methods=["POST"]),
+        Route("/c/pay/{session_id}/authenticate", bind(authenticate), methods=["POST"]),
         Route("/c/pay/{session_id}/decline", bind(decline), methods=["POST"]),
         Route("/c/pay/{session_id}/cancel", bind(cancel), methods=["POST"]),
     ]
@@ -77,6 +78,17 @@ def finish(account: Account, session: Json, form: dict[str, str], *, delayed: bo
     return RedirectResponse(target.replace("{CHECKOUT_SESSION_ID}", session["id"]), 303)
 
 
+def authenticate(account: Account, session: Json, _form: dict[str, str]) -> Response:
+    """3D Secure: the page then asks whether the customer passes."""
+    if session["status"] != "open":
+        return show_closed(session)
+    try:
+        purchase.challenge(account, session)
+    except StripeError as error:
+        return show_open(account, session, str(error))
+    return RedirectResponse(f"/c/pay/{session['id']}", 303)
+
+
 def decline(account: Account, session: Json, _form: dict[str, str]) -> Response:
     if session["status"] != "open":
         return show_closed(session)
@@ -97,13 +109,29 @@ def cancel(account: Account, session: Json, _form: dict[str, str]) -> Response:
 def show_session(account: Account, session: Json, _form: dict[str, str]) -> Response:
     if session["status"] != "open":
         return show_closed(session)
-    return show_open(account, session, last_refusal(account, session))
+    intent = intent_so_far(account, session)
+    if intent and intent["status"] == "requires_action":
+        return show_challenge(session)
+    return show_open(account, session, last_refusal(intent))
 
 
-def last_refusal(account: Account, session: Json) -> str:
-    """What the bank said to the last attempt, with Stripe's code; empty when there was none."""
+def intent_so_far(account: Account, session: Json) -> Json | None:
+    """The intent of the attempts so far; None before the first."""
     intent_id = account.load("checkout_draft", session["id"])["payment_intent"]
-    intent = account.find("payment_intent", intent_id) if intent_id else None
+    return account.find("payment_intent", intent_id) if intent_id else None
+
+
+def show_challenge(session: Json) -> Response:
+    address = f"/c/pay/{escape(session['id'])}"
+    return show(
+        "Your bank wants to confirm",
+        f'<form method="post" action="{address}/pay"><button>Complete authentication</button>'
+        f'<button formaction="{address}/decline">Fail authentication</button></form>{NOTE}',
+    )
+
+
+def last_refusal(intent: Json | None) -> str:
+    """What the bank said to the last attempt, with Stripe's code; empty when there was none."""
     error = intent["last_payment_error"] if intent else None
     return f"{error['message']} ({error['code']})" if error else ""
 
@@ -125,6 +153,7 @@ def show_open(account: Account, session: Json, problem: str) -> Response:
         f'<form method="post" action="{address}/pay">'
         f'<p><label>E-mail <input name="email" type="email" value="{email}"></label></p>'
         f'<button>Pay</button><button formaction="{address}/pay-later">Pay by bank (delayed)</button>'
+        f'<button formaction="{address}/authenticate">Pay with 3D Secure</button>'
         f'<button formaction="{address}/decline">Decline</button></form>{back}{NOTE}',
     )
 

@@ -143,6 +143,10 @@ def hash_of(fields: Mapping[str, Reader], required: tuple[str, ...] = ()) -> Rea
     return read
 
 
+ADDRESS = hash_of(dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), text))
+SHIPPING = hash_of({"address": ADDRESS, "name": text, "phone": text})
+
+
 def metadata(raw: Raw, name: str) -> dict[str, str | None]:
     """Changes by key: None removes one. An empty value for the whole is `{"": None}`: remove all."""
     if raw == "":

@@ -24,8 +24,10 @@ def create_intent(call: Call) -> Json:
         customer=asked.get("customer"),
         metadata=params.changed_metadata({}, asked.get("metadata")),
     )
-    row["description"] = asked.get("description")
-    row["setup_future_usage"] = asked.get("setup_future_usage")
+    row["capture_method"] = asked.get("capture_method", row["capture_method"])
+    row["confirmation_method"] = asked.get("confirmation_method", row["confirmation_method"])
+    for name in ("description", "setup_future_usage", "shipping"):
+        row[name] = asked.get(name)
     account.put("payment_intent", row)
     return pay(call, row) if asked.get("confirm") else row
 
@@ -50,6 +52,22 @@ def pay(call: Call, row: Json) -> Json:
     collection.intent_ended(account, row)
     if status == "requires_payment_method":
         raise card_declined(row)
+    return row
+
+
+def capture_intent(call: Call) -> Json:
+    row = call.account.load("payment_intent", call.id)
+    if row["status"] != "requires_capture":
+        raise refused(
+            f"This PaymentIntent could not be captured because it has a status of {row['status']}. Only a "
+            "PaymentIntent with one of the following statuses may be captured: requires_capture.",
+            code="payment_intent_unexpected_state",
+        )
+    most: int = row["amount_capturable"]
+    amount: int = call.params.get("amount_to_capture", most)
+    if not 1 <= amount <= most:
+        raise refused(f"The amount must be at least 1 and at most {most}.", "amount_to_capture")
+    payments.capture(call.account, row, amount, call.request)
     return row
 
 
@@ -82,6 +100,10 @@ CONFIRM: dict[str, params.Reader] = {"payment_method": params.text, "return_url"
 ENABLED = params.hash_of(
     {"allow_redirects": params.one_of("always", "never"), "enabled": params.boolean}, required=("enabled",)
 )
+#: That the customer agreed to a debit: read, and nowhere shown.
+MANDATE = params.hash_of(
+    {"customer_acceptance": params.hash_of({"accepted_at": params.integer, "type": params.text})}
+)
 OPERATIONS = (
     Operation(
         "POST",
@@ -91,18 +113,26 @@ OPERATIONS = (
             **CONFIRM,
             "amount": params.integer,
             "automatic_payment_methods": ENABLED,
+            "capture_method": params.one_of("automatic", "automatic_async", "manual"),
             "confirm": params.boolean,
+            "confirmation_method": params.one_of("automatic", "manual"),
             "currency": params.currency,
             "customer": params.text,
             "description": params.text,
             "metadata": params.metadata,
+            "mandate_data": MANDATE,
             "setup_future_usage": params.one_of("off_session", "on_session"),
+            "shipping": params.SHIPPING,
         },
         required=("amount", "currency"),
+        older={"payment_method_types": params.list_of(params.text)},
     ),
     Operation("GET", "/v1/payment_intents", list_intents, list_params(customer=params.text)),
     Operation("GET", "/v1/payment_intents/{id}", retrieve_intent),
     Operation("POST", "/v1/payment_intents/{id}/confirm", confirm_intent, CONFIRM),
+    Operation(
+        "POST", "/v1/payment_intents/{id}/capture", capture_intent, {"amount_to_capture": params.integer}
+    ),
     Operation(
         "POST",
         "/v1/payment_intents/{id}/cancel",

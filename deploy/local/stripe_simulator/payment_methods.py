@@ -6,11 +6,12 @@ A card's last four digits decide what it does, as at Stripe: see `TEST_CARDS`.
 import secrets
 
 from deploy.local.stripe_simulator import params
-from deploy.local.stripe_simulator.errors import card_declined, missing_object, refused
-from deploy.local.stripe_simulator.events import emit
+from deploy.local.stripe_simulator.errors import card_declined, malformed, missing_object, refused
+from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.ids import new_id
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
+from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
 
 #: Stripe's names of test cards → brand and last four digits.
@@ -22,8 +23,11 @@ TEST_CARDS = {
     "pm_card_chargeDeclined": ("visa", "0002"),
     # Attaches, and every charge of it is declined.
     "pm_card_chargeCustomerFail": ("visa", "0341"),
+    "pm_card_visa_chargeDeclined": ("visa", "0002"),
+    "pm_card_bypassPending": ("visa", "0077"),
     # Every charge asks for authentication, which nobody gives off session.
     "pm_card_authenticationRequired": ("visa", "3184"),
+    "pm_card_threeDSecure2Required": ("visa", "3220"),
     # Charges are disputed at once: as fraud, as not received, or by an inquiry.
     "pm_card_createDispute": ("visa", "0259"),
     "pm_card_createDisputeProductNotReceived": ("visa", "2685"),
@@ -34,6 +38,8 @@ TEST_CARDS = {
     "pm_card_refundFail": ("visa", "5126"),
 }
 DECLINED_TEST_CARD = "pm_card_chargeDeclined"
+#: Stripe's tokens of test cards are named like the cards.
+TOKEN, CARD = "tok_", "pm_card_"
 NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
 CHECKS = {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"}
 
@@ -71,6 +77,54 @@ def bank_account() -> Json:
         "routing_number": "110000000",
         "status_details": None,
     }
+
+
+def sepa_debit(iban: str) -> Json:
+    """The `sepa_debit` hash: a method whose payment settles later."""
+    return {
+        "bank_code": iban[4:9],
+        "branch_code": "",
+        "country": iban[:2],
+        "fingerprint": secrets.token_hex(8),
+        "generated_from": {"charge": None, "setup_attempt": None},
+        "last4": iban[-4:],
+    }
+
+
+def create_method(call: Call) -> Json:
+    account, asked = call.account, call.params
+    kind = asked["type"]
+    if kind not in asked:
+        raise malformed(f"Missing required param: {kind}.", kind, "parameter_missing")
+    details = sepa_debit(asked[kind]["iban"]) if kind == "sepa_debit" else card_of_token(asked[kind]["token"])
+    row = new_method(account, kind, details)
+    describe(row, asked)
+    account.put("payment_method", row)
+    return row
+
+
+def card_of_token(token: str) -> Json:
+    name = f"{CARD}{token.removeprefix(TOKEN)}"
+    if not token.startswith(TOKEN) or name not in TEST_CARDS:
+        known = ", ".join(card_name.replace(CARD, TOKEN) for card_name in TEST_CARDS)
+        raise refused(f"No such token: '{token}' (this local Stripe knows: {known})", "card[token]")
+    return card(*TEST_CARDS[name])
+
+
+def describe(row: Json, asked: Json) -> None:
+    row["billing_details"] = {**row["billing_details"], **asked.get("billing_details", {})}
+    row["metadata"] = params.changed_metadata(row["metadata"], asked.get("metadata"))
+
+
+def update_method(call: Call) -> Json:
+    account = call.account
+    row = account.load("payment_method", call.id)
+    before = snapshot(account, row)
+    describe(row, call.params)
+    account.put("payment_method", row)
+    if difference := changes(before, snapshot(account, row)):
+        emit(account, "payment_method.updated", row, previous=difference, request=call.request)
+    return row
 
 
 def new_method(account: Account, method_type: str, details: Json, email: str | None = None) -> Json:
@@ -164,7 +218,26 @@ def retrieve_method(call: Call) -> Json:
     return call.account.load("payment_method", call.id)
 
 
+DESCRIPTION: dict[str, params.Reader] = {
+    "billing_details": params.hash_of(
+        {"address": params.ADDRESS, "email": params.text, "name": params.text, "phone": params.text}
+    ),
+    "metadata": params.metadata,
+}
 OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/payment_methods",
+        create_method,
+        {
+            **DESCRIPTION,
+            "card": params.hash_of({"token": params.text}, required=("token",)),
+            "sepa_debit": params.hash_of({"iban": params.text}, required=("iban",)),
+            "type": params.one_of("card", "sepa_debit"),
+        },
+        required=("type",),
+    ),
+    Operation("POST", "/v1/payment_methods/{id}", update_method, DESCRIPTION),
     Operation(
         "GET",
         "/v1/payment_methods",

@@ -15,7 +15,7 @@ from deploy.local.stripe_simulator.payment_methods import last4_of
 from deploy.local.stripe_simulator.store import Account, Json
 
 #: Last digits of test cards whose charges are declined, or ask the customer first; see `payment_methods`.
-DECLINING, AUTHENTICATING = {"0002", "0341"}, {"3184"}
+DECLINING, AUTHENTICATING = {"0002", "0341"}, {"3184", "3220"}
 
 #: An intent's fields before anything happens; the varying ones are filled in by `new_intent`.
 NEW_INTENT: Json = {
@@ -84,7 +84,8 @@ def new_intent(
 def attempt(account: Account, intent: Json, method: Json) -> str:
     """Confirm the intent with this method; returns the status that the intent has then.
 
-    `succeeded`, `processing` (a bank transfer), `requires_payment_method` (declined) or `requires_action`.
+    `succeeded`, `processing` (a bank transfer), `requires_payment_method` (declined), `requires_action`, or
+    `requires_capture` (only authorized).
     """
     if method["type"] != "card":
         begin_delayed(account, intent, method)
@@ -92,6 +93,8 @@ def attempt(account: Account, intent: Json, method: Json) -> str:
         decline(account, intent, method)
     elif last4_of(method) in AUTHENTICATING:
         require_action(account, intent, method)
+    elif intent["capture_method"] == "manual":
+        authorize(account, intent, method)
     else:
         succeed(account, intent, method)
     status: str = intent["status"]
@@ -124,6 +127,37 @@ def succeed(account: Account, intent: Json, method: Json) -> Json:
     emit(account, "payment_intent.succeeded", intent)
     disputes.open_by_test_card(account, charge, last4_of(method))
     return charge
+
+
+def authorize(account: Account, intent: Json, method: Json) -> None:
+    """The bank sets the money aside; `capture` takes it."""
+    charge = new_charge(account, intent, method)
+    charge |= {
+        "outcome": outcome("authorized", None, "Payment complete."),
+        "paid": True,
+        "status": "succeeded",
+    }
+    account.put("charge", charge)
+    intent |= {
+        "amount_capturable": intent["amount"],
+        "latest_charge": charge["id"],
+        "payment_method": method["id"],
+        "status": "requires_capture",
+    }
+    account.put("payment_intent", intent)
+    emit(account, "charge.succeeded", charge)
+    emit(account, "payment_intent.amount_capturable_updated", intent)
+
+
+def capture(account: Account, intent: Json, amount: int, request: Json | None) -> None:
+    """Take what was authorized, or a part of it: the rest is let go, which is no refund."""
+    charge = account.load("charge", intent["latest_charge"])
+    charge |= {"amount_captured": amount, "captured": True}
+    account.put("charge", charge)
+    intent |= {"amount_capturable": 0, "amount_received": amount, "status": "succeeded"}
+    account.put("payment_intent", intent)
+    emit(account, "charge.captured", charge, request=request)
+    emit(account, "payment_intent.succeeded", intent, request=request)
 
 
 def decline(account: Account, intent: Json, method: Json) -> Json:

@@ -24,12 +24,25 @@ from deploy.local.stripe_simulator.subscriptions import (
 DEFAULT_EMAIL = "customer@example.com"
 
 
-def complete(account: Account, session: Json, *, delayed: bool = False, email: str | None = None) -> None:
-    """The customer pays an open session, by card or (delayed) by a bank transfer that settles later."""
+def complete(
+    account: Account,
+    session: Json,
+    *,
+    delayed: bool = False,
+    email: str | None = None,
+    method: Json | None = None,
+) -> None:
+    """The customer pays an open session, by card or (delayed) by a bank transfer that settles later.
+
+    `method` None: a new one, as the page makes it; a given one must bring its money.
+    """
     require_open(session)
     customer = find_or_make_customer(account, session, email)
     session["customer_details"] = customer_details(customer, session, email)
-    method = new_page_method(account, customer, session["customer_details"]["email"], delayed=delayed)
+    if method is None:
+        method = new_page_method(account, session["customer_details"]["email"], delayed=delayed)
+    if customer is not None:
+        method = payment_methods.attach_method(account, method["id"], customer["id"], None)
     if session["mode"] == "subscription":
         if customer is None:
             raise ValueError("a session in subscription mode always makes a customer")
@@ -49,6 +62,15 @@ def decline(account: Account, session: Json) -> None:
         raise refused("Nothing is due in this session, so no card can be declined.")
     method = payment_methods.new_method(account, "card", payment_methods.card())
     payments.decline(account, intent_of(account, session), method)
+
+
+def challenge(account: Account, session: Json) -> None:
+    """The bank asks the customer to authenticate; the session waits until `complete` or `decline`."""
+    require_open(session)
+    if not session["amount_total"]:
+        raise refused("Nothing is due in this session, so no bank asks for anything.")
+    method = payment_methods.new_method(account, "card", payment_methods.card(last4="3220"))
+    payments.require_action(account, intent_of(account, session), method)
 
 
 def settle(account: Account, session: Json, *, succeeded: bool) -> None:
@@ -104,14 +126,11 @@ def customer_details(customer: Json | None, session: Json, email: str | None) ->
     }
 
 
-def new_page_method(account: Account, customer: Json | None, email: str, *, delayed: bool) -> Json:
+def new_page_method(account: Account, email: str, *, delayed: bool) -> Json:
     kind, details = (
         ("us_bank_account", payment_methods.bank_account()) if delayed else ("card", payment_methods.card())
     )
-    method = payment_methods.new_method(account, kind, details, email)
-    if customer is None:
-        return method
-    return payment_methods.attach_method(account, method["id"], customer["id"], None)
+    return payment_methods.new_method(account, kind, details, email)
 
 
 def intent_of(account: Account, session: Json) -> Json:
@@ -131,6 +150,7 @@ def intent_of(account: Account, session: Json) -> Json:
     )
     intent["description"] = data.get("description")
     intent["setup_future_usage"] = data.get("setup_future_usage")
+    intent["shipping"] = data.get("shipping")
     draft["payment_intent"] = intent["id"]
     account.put("checkout_draft", draft)
     if session["mode"] == "payment":

@@ -75,6 +75,8 @@ def require_refundable(charge: Json, amount: int, left: int) -> None:
     charge_id = charge["id"]
     if charge["status"] != "succeeded":
         raise refused(f"Charge {charge_id} has not succeeded, so it cannot be refunded.", "charge")
+    if not charge["captured"]:
+        raise refused(f"Charge {charge_id} has not been captured, so it cannot be refunded.", "charge")
     if left == 0:
         raise refused(
             f"Charge {charge_id} has already been refunded.", "charge", code="charge_already_refunded"

@@ -50,6 +50,10 @@ class SimulatorHandle:
     async def decline(self, session_id: str) -> str:
         return await self._press(session_id, "decline")
 
+    async def authenticate(self, session_id: str) -> str:
+        """Pay with a card whose bank asks the customer first; `pay` or `decline` follows."""
+        return await self._press(session_id, "authenticate")
+
     async def cancel(self, session_id: str) -> str:
         return await self._press(session_id, "cancel")
 

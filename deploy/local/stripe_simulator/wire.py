@@ -125,7 +125,10 @@ class Api:
             return Answer(saved["status"], saved["body"].encode(), saved["request_id"], is_replay=True)
         call_of = {"id": request_id, "idempotency_key": key}
         try:
-            body = run(account, target, form, base_url=base_url(request), request=call_of)
+            named = "stripe-version" in request.headers
+            body = run(
+                account, target, form, base_url=base_url(request), request=call_of, names_version=named
+            )
             answer = Answer(200, msgspec.json.encode(body), request_id)
         except StripeError as error:
             if not error.is_saved:
@@ -167,11 +170,16 @@ def run(
     *,
     base_url: str,
     request: dict[str, Any],
+    names_version: bool = True,
 ) -> dict[str, Any]:
-    """Read the parameters by the operation's table, do it, expand the answer."""
+    """Read the parameters by the operation's table, do it, expand the answer.
+
+    A call that names no version is one at the account's default version, which may know older parameters.
+    """
     operation, path_values = target
     paths: list[str] = EXPAND(form.pop("expand"), "expand") if "expand" in form else []
-    read = params.read_fields(form, operation.params, operation.required, lambda name: name)
+    known = operation.params if names_version else {**operation.params, **operation.older}
+    read = params.read_fields(form, known, operation.required, lambda name: name)
     clock = clock_named(account, [*path_values, *read.values()])
     with account.standing_at(moment_of(clock)):
         answer = operation.answer(Call(account, path_values, read, base_url, request))

@@ -70,3 +70,25 @@ async def test_intent_without_a_method_waits_for_one(client: stripe.StripeClient
     with pytest.raises(stripe.InvalidRequestError) as caught:
         await ask(client, "post", "/v1/payment_intents", amount=0, currency="usd")
     assert caught.value.param == "amount"
+
+
+async def test_authorized_money_is_captured_in_part_without_a_refund(client: stripe.StripeClient) -> None:
+    held = await pay_by(client, "pm_card_visa", capture_method="manual")
+    assert (held["status"], held["amount_capturable"], held["amount_received"]) == (
+        "requires_capture",
+        700,
+        0,
+    )
+    path = f"/v1/payment_intents/{held['id']}/capture"
+    with pytest.raises(stripe.InvalidRequestError, match="has not been captured"):
+        await ask(client, "post", "/v1/refunds", payment_intent=held["id"])
+    with pytest.raises(stripe.InvalidRequestError, match="at most 700"):
+        await ask(client, "post", path, amount_to_capture=701)
+    taken = await ask(client, "post", path, amount_to_capture=300)
+    assert (taken["status"], taken["amount_received"]) == ("succeeded", 300)
+    charge = await ask(client, "get", f"/v1/charges/{taken['latest_charge']}")
+    assert (charge["amount_captured"], charge["amount_refunded"], charge["refunded"]) == (300, 0, False)
+    with pytest.raises(stripe.InvalidRequestError, match="could not be captured"):
+        await ask(client, "post", path)
+    refund = await ask(client, "post", "/v1/refunds", payment_intent=held["id"])
+    assert refund["amount"] == 300

@@ -120,6 +120,17 @@ async def take_everything_back(sim: SimulatorHandle, client: stripe.StripeClient
         client, "post", "/v1/payment_intents", payment_method="pm_card_authenticationRequired", **intent
     )
     await client.v1.payment_intents.cancel_async(waiting["id"])
+    sepa = {"type": "sepa_debit", "sepa_debit": {"iban": "AT611904300234573201"}}
+    method = await ask(client, "post", "/v1/payment_methods", **sepa)
+    await ask(client, "post", "/v1/payment_intents", **intent, payment_method=method["id"])
+    await ask(
+        client,
+        "post",
+        "/v1/payment_intents",
+        **intent,
+        payment_method="pm_card_visa",
+        capture_method="manual",
+    )
 
 
 async def open_portals(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
