@@ -91,11 +91,8 @@ def test_allow_on_a_plan_gives_what_one_of_the_plan_gives() -> None:
 
 
 def test_only_allow_on_a_plan_is_that_plan() -> None:
-    catalog = make_catalog(
-        **{
-            "[projects.acme.features.sso]": '[projects.acme.features.pro]\ntype = "boolean"\n[projects.acme.features.sso]'
-        }
-    )
+    sso = "[projects.acme.features.sso]"
+    catalog = make_catalog(**{sso: f'[projects.acme.features.pro]\ntype = "boolean"\n{sso}'})
     named_alike = make_grant("allow", "pro", value=True)
     assert ask("pro", named_alike, catalog=catalog).sources[0].plan is None
     assert ask("sso", named_alike, catalog=catalog).reason is Reason.NO_SUBSCRIPTION
