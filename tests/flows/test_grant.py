@@ -302,6 +302,22 @@ async def test_a_grant_waits_for_the_user_lock_and_then_sees_what_was_committed(
     assert (await path.answer())["seats"]["value"] == 1 + 3
 
 
+async def test_a_grant_waits_for_a_revocation_of_the_same_user(path: EventPath) -> None:
+    """Without the lock the revocation would write answers that know nothing of the grant."""
+    given = await give(path)
+    may_go_on = asyncio.Event()
+    holding = msgspec.structs.replace(path.context, now=wait_at(2, may_go_on))
+    ending = asyncio.create_task(revoke(holding, "acme", ByGrant(given.id), "x", ANNA))
+    await until_grants_are_locked(path)
+    granting = asyncio.create_task(give(path, target="export"))
+    await until_somebody_waits(path)
+    may_go_on.set()
+    ended, made = await asyncio.gather(ending, granting)
+    assert made.versions["editor"] == ended.versions["editor"] + 1
+    answer = await path.answer()
+    assert (answer["sso"]["reason"], answer["export"]["reason"]) == ("revoked", "grant")
+
+
 # ── revoke ──────────────────────────────────────────────────────────────────────────────────────────
 
 
