@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from domain.cache import Cache
 from domain.errors import TollhouseError
+from domain.faults import NO_FAULTS, Faults
 from domain.settings import Process, Settings
 from domain.store.session import Connection, Database
 
@@ -25,6 +26,8 @@ class Context(Struct, frozen=True, kw_only=True):
     stripe: "StripeGateway | None"
     #: Business time, asked once per transaction after the user lock; tests replace it.
     now: Callable[[Connection], Awaitable[datetime]]
+    #: Where a test wants this process to fail; nowhere, in earnest.
+    faults: Faults = NO_FAULTS
 
     @property
     def stripe_or_raise(self) -> "StripeGateway":
@@ -63,7 +66,14 @@ async def open_context(process: Process, settings: Settings) -> AsyncIterator[Co
 
             stripe = StripeGateway(settings)
             stack.push_async_callback(stripe.close)
-        yield Context(settings=settings, database=database, cache=cache, stripe=stripe, now=database_now)
+        yield Context(
+            settings=settings,
+            database=database,
+            cache=cache,
+            stripe=stripe,
+            now=database_now,
+            faults=Faults(settings.fault_points),
+        )
 
 
 async def database_now(connection: Connection) -> datetime:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_type_hints
 from msgspec import Struct
 
 from domain.errors import Invalid
+from domain.faults import FaultPoint, parse_fault_points
 
 Process = Literal["webhook", "read", "api", "worker", "scheduler", "cli", "migrate", "stripe-cli"]
 Mode = Literal["live", "test"]
@@ -86,6 +87,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     stale_s: float = 900.0
     #: Age at which the `t` of a signature is refused, either direction.
     signature_tolerance_s: int = 300
+    #: For tests only (domain/faults.py): places at which this process stalls, fails or dies.
+    fault_points: tuple[FaultPoint, ...] = ()
 
 
 #: What a process cannot start without. `webhook` has no Stripe key by design (docs/event-path.md).
@@ -124,12 +127,28 @@ def load_settings(process: Process, environ: Mapping[str, str] = os.environ) -> 
             ".env.example lists every setting."
         )
     settings = Settings(**values)
+    _refuse_faults_in_earnest(settings)
     if settings.fetch_timeout_s >= settings.lease_s:
         raise SettingsInvalid(
             "TOLLHOUSE_FETCH_TIMEOUT_S must be shorter than TOLLHOUSE_LEASE_S, "
             "or a slow but healthy run loses its lease before it can commit."
         )
     return settings
+
+
+#: Names of environments in which a process may be told to fail; a door has no Stripe key that tells it.
+TESTING = frozenset({"local", "test", "chaos"})
+
+
+def _refuse_faults_in_earnest(settings: Settings) -> None:
+    if not settings.fault_points:
+        return
+    key = settings.stripe_secret_key.reveal()
+    if settings.env not in TESTING or (key and stripe_mode(key) == "live"):
+        raise SettingsInvalid(
+            "TOLLHOUSE_FAULT_POINTS makes this process stall, fail and die, for tests: unset it. It is "
+            f"refused with a live Stripe key, and unless TOLLHOUSE_ENV is {', '.join(sorted(TESTING))}."
+        )
 
 
 def stripe_mode(secret_key: str) -> Mode:
@@ -272,6 +291,7 @@ _PARSERS: dict[str, Any] = {
     "stripe_webhook_secrets": _parse_webhook_secrets,
     "stripe_rate": float,
     "key_peppers": _parse_peppers,
+    "fault_points": parse_fault_points,
     "log_level": _parse_log_level,
     "log_format": _parse_log_format,
 }

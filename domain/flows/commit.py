@@ -15,6 +15,7 @@ from domain.flows.judge import Verdict, judge
 from domain.flows.recheck import lagging, set_rechecks, unconfirmed
 from domain.flows.recompute import Recomputed, before_commit, recompute_user
 from domain.flows.set_moments import set_moments
+from domain.flows.vanishing import Vanishing
 from domain.flows.write_mirror import write_mirror, write_shared
 from domain.model import Claim, EventState, Owner, PendingEvent
 from domain.store import customers, inbox, mirror, targets
@@ -44,6 +45,7 @@ class Work(Struct, frozen=True, kw_only=True):
     #: Events of another mode or account, by id with the reason.
     elsewhere: dict[str, str]
     fetched: Fetched
+    vanishing: Vanishing
 
 
 class Committed(Struct, frozen=True, kw_only=True):
@@ -75,7 +77,9 @@ async def commit(context: Context, work: Work) -> Committed:
         for event_id, reason in work.elsewhere.items():
             await inbox.finish(connection, [event_id], EventState.FOREIGN, reason)
         mine = tuple(event for event in work.events if event.event_id not in work.elsewhere)
-        return await _write(context, connection, work, mine)
+        committed = await _write(context, connection, work, mine)
+        await context.faults.reach("sync.committing", work.claim.target.stripe_id)
+        return committed
 
 
 async def _write(
@@ -175,7 +179,7 @@ async def _finish_ours(
         if error is not None:
             first_error = first_error or error
             await _set_aside(context, connection, event, error)
-        elif key in work.fetched.missing and not await _is_mirrored(connection, event):
+        elif key in work.fetched.missing and not await _is_mirrored(connection, work, event):
             await _finish(connection, [event], EventState.FOREIGN, "object_missing")
         else:
             processed.append(event)
@@ -197,15 +201,15 @@ async def _set_aside(context: Context, connection: Connection, event: PendingEve
         log.warning("event_set_aside", event_id=event.event_id, type=event.type, error=error)
 
 
-async def _is_mirrored(connection: Connection, event: PendingEvent) -> bool:
+async def _is_mirrored(connection: Connection, work: Work, event: PendingEvent) -> bool:
     """A mirrored object, or a linked customer, that Stripe does not show keeps what it has."""
-    if event.object_kind.startswith("customer"):
-        log.error("object_vanished", kind=event.object_kind, object_id=event.object_id)
-        return True
-    known = await mirror.find_mirrored_customer(connection, event.object_kind, event.object_id)
-    if known is not None:
-        log.error("object_vanished", kind=event.object_kind, object_id=event.object_id)
-    return known is not None
+    if not event.object_kind.startswith("customer"):
+        known = await mirror.find_mirrored_customer(connection, event.object_kind, event.object_id)
+        if known is None:
+            return False
+    log.error("object_vanished", kind=event.object_kind, object_id=event.object_id)
+    work.vanishing.note(event.object_id)
+    return True
 
 
 async def _finish(

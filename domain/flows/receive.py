@@ -84,6 +84,7 @@ class Receiver:
             payload=zlib.compress(body, ZLIB_LEVEL),
         )
         stored = await self._group.mark(event, sha256(body).digest())
+        await self._context.faults.reach("receive.committed", event.event_id)
         _log_received(event, is_duplicate=not stored.is_new)
         return Received(
             event_id=event.event_id,

@@ -159,6 +159,7 @@ async def _recompute_one(context: Context, user_key: int, now: datetime) -> bool
             return False
         recomputed = await recompute_user(context, connection, user_key, cause=cause)
         read_at = before_commit()
+    await context.faults.reach("recompute.committed")
     await publish(context, [recomputed], read_at)
     log.info("recomputed", user_key=user_key, cause=cause, changed=recomputed.changed)
     return True

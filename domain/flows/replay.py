@@ -61,6 +61,7 @@ async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
             for target, group in groupby(hints, key=lambda hint: hint.target):
                 owed.append(await inbox.raise_target(connection, target))
                 done.extend([await _reopen(connection, hint) for hint in group])
+            await context.faults.reach("replay.reopened")
     return Requeued(event_ids=tuple(done), skipped=skipped, owed=tuple(owed))
 
 

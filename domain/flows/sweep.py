@@ -47,6 +47,7 @@ async def _fire(context: Context, timer: Timer) -> tuple[int, ...]:
         # MARK first, then delete: a target's lock is always taken before any other.
         async with context.database.transaction() as connection:
             marked = await inbox.mark(connection, [event])
+            await context.faults.reach("timers.marked", timer.object_id)
             if not await timers.delete_timer(connection, timer):
                 raise _Taken
     except _Taken:

@@ -23,6 +23,7 @@ from domain.flows.judge import Verdict, judge, of_other_deployment
 from domain.flows.link import link_customer
 from domain.flows.mark_others import mark_others
 from domain.flows.recompute import publish
+from domain.flows.vanishing import Vanishing
 from domain.model import Claim, PendingEvent
 from domain.store import inbox, targets
 from domain.stripe_gateway import PAGE
@@ -50,11 +51,12 @@ class Synced(Struct, frozen=True, kw_only=True):
 
 
 class Syncer:
-    """Syncs targets; one per process. Holds no state but who its Stripe key belongs to."""
+    """Syncs targets; one per process. Holds no state but whose its Stripe key is and what vanished lately."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._deployment = DeploymentCheck(context)
+        self._vanishing = Vanishing()
 
     async def ensure_deployment(self) -> None:
         """Raises: WrongDeployment, Unavailable. For a process that wants to refuse at its start."""
@@ -106,6 +108,7 @@ class Syncer:
     async def _work(self, claim: Claim) -> Committed:
         """READ, JUDGE, FETCH, COMMIT of one claim."""
         context = self._context
+        await context.faults.reach("sync.claimed", claim.target.stripe_id)
         deployment = await self._deployment.ensure()
         async with context.database.connection() as connection:
             # After a failure fewer: a batch that the read budget cannot serve in time never will be.
@@ -123,6 +126,7 @@ class Syncer:
             if verdict.refs and await self._link(claim, verdict, fetched):
                 raise VerdictChanged
             others = await self._mark_others(claim, fetched)
+            await context.faults.reach("sync.fetched", claim.target.stripe_id)
             committed = await commit(
                 context,
                 Work(
@@ -132,8 +136,10 @@ class Syncer:
                     has_more=has_more,
                     elsewhere=elsewhere,
                     fetched=fetched,
+                    vanishing=self._vanishing,
                 ),
             )
+            await context.faults.reach("sync.committed", claim.target.stripe_id)
             if committed.recomputed is not None:
                 await publish(context, [committed.recomputed], committed.read_at)
                 _log_readable(committed)
