@@ -15,44 +15,24 @@ import pytest
 import redis.asyncio as redis
 
 from domain.cache import Cache
-from domain.context import Context, database_now
-from domain.flows.gather_facts import gather_facts
+from domain.context import Context
 from domain.flows.grant import GrantWish, Operator, grant
 from domain.flows.lookup import Lookup
 from domain.flows.publish_catalog import publish_locally, read_catalog
-from domain.flows.read_catalog import find_head
 from domain.flows.recompute import Recomputed, publish, recompute_user
 from domain.flows.recompute_due import recompute_due
 from domain.flows.sync import Syncer
 from domain.model import CachedSet, TargetRef
-from domain.rules.answer import answer_at
 from domain.rules.events import internal_event
-from domain.rules.timeline import decode_timeline, is_same_from, timeline
-from domain.store import entitlements, inbox
+from domain.store import inbox
 from domain.store.session import Connection
+from tests.flows.agreement import USER, VERSION_LOG, Stale, check
 from tests.flows.event_path import CATALOG, EventPath
 from tests.flows.interleaving import Flow, Interleaved, interleave, rewriting
 
-USER, APPS = "u_1", ("editor", "viewer")
 BY = Operator(actor="test")
 #: More awaits than any flow has: a flow that never ends must not make a test that never does.
 MOST_AWAITS = 500
-
-VERSION_LOG = """
-    CREATE TABLE version_log (id bigint GENERATED ALWAYS AS IDENTITY, user_key bigint, app text,
-                              first_version bigint, last_version bigint);
-    CREATE FUNCTION note_version() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO version_log (user_key, app, first_version, last_version)
-        VALUES (new.user_key, new.app, new.first_version, new.last_version);
-        RETURN new;
-    END $$;
-    CREATE TRIGGER note_version AFTER INSERT OR UPDATE ON entitlements
-        FOR EACH ROW EXECUTE FUNCTION note_version()
-"""
-
-
-class Stale(AssertionError):
-    """What no interleaving may lead to."""
 
 
 class World:
@@ -116,7 +96,7 @@ class World:
 async def world(path: EventPath) -> World:
     made = World(path)
     await made.open()
-    await check(made)
+    await check(made.path)
     return made
 
 
@@ -237,7 +217,7 @@ async def interleave_at_every_await(
         interleaved = await interleave(context, first, second, hold_at)
         try:
             await settle(world)
-            await check(world)
+            await check(world.path)
         except Stale as error:
             raise Stale(f"{error}, after being held at await {hold_at}: {interleaved.held_at}") from error
         if interleaved.held_at is None:
@@ -252,83 +232,6 @@ async def settle(world: World) -> None:
         raise Stale("a target is still owed")
     while await recompute_due(world.context):
         pass
-
-
-# ── what holds after each ──
-
-
-async def check(world: World) -> None:
-    await check_versions_never_fell(world)
-    for app in APPS:
-        stored = await world.path.stored(USER, app)
-        assert stored is not None
-        await check_answers_are_of_the_facts(world, app)
-        await check_readers_agree(world, app)
-        await check_history(world, app)
-
-
-async def check_versions_never_fell(world: World) -> None:
-    fell = await world.path.rows(
-        """
-        SELECT * FROM (
-            SELECT app, first_version,
-                   lag(last_version) OVER (PARTITION BY user_key, app ORDER BY id) AS before
-            FROM version_log
-        ) v WHERE first_version <= before
-        """
-    )
-    if fell:
-        raise Stale(f"a stored version fell: {fell}")
-
-
-async def check_answers_are_of_the_facts(world: World, app: str) -> None:
-    async with world.context.database.connection() as connection:
-        stored = await entitlements.find_set(connection, "acme", USER, app)
-        head = await find_head(connection, "acme")
-        assert stored is not None
-        assert head is not None
-        facts = await gather_facts(connection, "acme", stored.user_key)
-        now = await database_now(connection)
-        under = await connection.fetchval(
-            "SELECT catalog_version FROM users WHERE user_key = $1", stored.user_key
-        )
-    of_facts = timeline(facts, head.catalog, app, now)
-    if not is_same_from(decode_timeline(msgspec.json.encode(stored.segments)), of_facts, now):
-        raise Stale(f"{app}: the stored set is not what the facts give")
-    if under != head.version:
-        raise Stale(f"computed under catalog {under}, the head is {head.version}")
-
-
-async def check_readers_agree(world: World, app: str) -> None:
-    """Postgres, Redis, a reader behind Redis, and one without: the same bytes."""
-    bare = msgspec.structs.replace(world.context, cache=None)
-    behind = Lookup(world.context)
-    bodies = {
-        "postgres": (await Lookup(bare).find("acme", app, USER)).body,
-        "reader": (await behind.find("acme", app, USER)).body,
-    }
-    await behind.close()
-    copied = await world.path.cached(USER, app)
-    if copied is not None:
-        bodies["redis"] = answer_at(copied, USER, datetime.now(UTC)).body
-    if len(set(bodies.values())) != 1:
-        raise Stale(f"{app}: readers disagree, {bodies}")
-
-
-async def check_history(world: World, app: str) -> None:
-    """Each version once and in order, in history and feed; what is answered now is kept byte for byte."""
-    kept = await world.path.rows(
-        "SELECT version, body::text FROM entitlement_history WHERE app = $1 ORDER BY version", app
-    )
-    told = await world.path.rows("SELECT version FROM entitlement_changes WHERE app = $1 ORDER BY id", app)
-    if [row["version"] for row in kept] != [row["version"] for row in told]:
-        raise Stale(f"{app}: history and feed differ")
-    stored = await world.path.stored(USER, app)
-    assert stored is not None
-    answer = answer_at(stored, USER, datetime.now(UTC))
-    bodies = {row["version"]: row["body"].encode() for row in kept}
-    if bodies.get(answer.version) != bytes(answer.segment.entitlements):
-        raise Stale(f"{app}: version {answer.version} is kept with other bytes")
 
 
 # ── crippled parts are noticed ──
