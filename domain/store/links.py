@@ -28,6 +28,19 @@ async def find_customer(connection: Connection, ref: UUID) -> CustomerRow | None
     return None if row is None else CustomerRow(**row)
 
 
+async def insert_unlinked(
+    connection: Connection, ref: UUID, project: str, user_key: int, *, is_primary: bool
+) -> None:
+    """A row for a customer that exists at Stripe already; its id is written by LINK."""
+    await connection.execute(
+        "INSERT INTO stripe_customers (ref, project, user_key, is_primary) VALUES ($1, $2, $3, $4)",
+        ref,
+        project,
+        user_key,
+        is_primary,
+    )
+
+
 async def write_customer_id(connection: Connection, ref: UUID, customer_id: str) -> bool:
     """Fill in Stripe's id; False where the row holds one already: it is never overwritten."""
     status = await connection.execute(

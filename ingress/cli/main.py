@@ -15,7 +15,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "revoke": ("grants", "End grants; what else gives access stays."),
     "grants": ("grants", "List what was granted."),
     "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
+    "customers": ("customers", "Say whose a Stripe customer is that Tollhouse did not make."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
+    "dead": ("dead", "See what gave up, retry it, or discard it."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }
 
