@@ -17,7 +17,14 @@ from typing import Any
 
 import msgspec
 
-from deploy.local.commands import apply_catalog, apps_of, begin, create_missing_keys, finish
+from deploy.local.commands import (
+    apply_catalog,
+    apps_of,
+    begin,
+    create_missing_keys,
+    finish,
+    tollhouse_json,
+)
 from deploy.local.environment import (
     ROOT,
     STRIPE_ACCOUNT,
@@ -164,7 +171,8 @@ def _seed_simulator(environment: Environment, applied: Mapping[str, Any]) -> Non
     endpoint = {
         "url": environment.ports.url("webhook") + WEBHOOK_PATH,
         "secret": environment.secrets.webhook_secret,
-        "enabled_events": ["*"],
+        # As an endpoint at Stripe is configured: not everything, but what is used.
+        "enabled_events": tollhouse_json(["events", "types"], environment.operator())["enabled_events"],
     }
     url = environment.ports.url("stripe") + "/_sim/seed"
     try:

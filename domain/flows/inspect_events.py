@@ -10,6 +10,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Rejected, Unknown
 from domain.model import EventState
+from domain.rules.events import OLD_NAMES, USED
 from domain.store import inbox
 from domain.store.inbox import EventRow
 
@@ -25,6 +26,23 @@ class EventDetail(Struct, frozen=True, kw_only=True):
 class EventPage(Struct, frozen=True, kw_only=True):
     data: list[EventRow]
     next_cursor: str | None
+
+
+class UsedType(Struct, frozen=True, kw_only=True):
+    type: str
+    #: The kind of object a worker reads.
+    object_kind: str
+    why: str
+    #: Still understood; a new endpoint at Stripe need not send it.
+    is_old_name: bool
+
+
+def used_types() -> list[UsedType]:
+    """Every type that is a hint for us, in the order of the table."""
+    return [
+        UsedType(type=name, object_kind=use.object_kind, why=use.why, is_old_name=name in OLD_NAMES)
+        for name, use in USED.items()
+    ]
 
 
 async def list_events(

@@ -2,7 +2,7 @@
 
 import click
 
-from domain.flows.inspect_events import list_events, show_event
+from domain.flows.inspect_events import list_events, show_event, used_types
 from domain.flows.replay import requeue as requeue_events
 from domain.model import EventState
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table
@@ -84,3 +84,18 @@ async def requeue(*, event_ids: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"{len(requeued.event_ids)} events are pending again, for {len(requeued.owed)} targets.")
     for event_id, reason in requeued.skipped.items():
         click.echo(f"left as it is: {event_id} ({reason})")
+
+
+@events.command()
+@json_option
+@command
+async def types(*, as_json: bool) -> None:
+    """List the event types to configure an endpoint at Stripe with, and what each is used for."""
+    used = used_types()
+    if as_json:
+        print_json({"enabled_events": [one.type for one in used if not one.is_old_name]})
+        return
+    print_table(
+        ("type", "object read", "why"),
+        [(one.type, one.object_kind, one.why) for one in used if not one.is_old_name],
+    )

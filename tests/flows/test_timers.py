@@ -77,7 +77,7 @@ async def test_a_moment_whose_events_were_lost_is_noticed_by_its_timer(
     path: EventPath, cause: str, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     moment = int(time.time()) + HOUR
-    moments = {
+    moments: dict[str, dict[str, Any]] = {
         "trial_end": {"trial_end": moment},
         "cancel_at": {"cancel_at": moment},
         "resumes_at": {"pause_collection": {"behavior": "void", "resumes_at": moment}},

@@ -1,5 +1,6 @@
 """`tollhouse` as an operator types it: a process of its own, its output, its exit code."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -192,3 +193,32 @@ def test_local_hands_over_to_the_local_deployment() -> None:
     done = call(None, "local", "--help")
     assert done.returncode == 0
     assert "demo" in done.stdout
+
+
+def test_the_types_an_endpoint_is_configured_with_are_printed_without_any_server() -> None:
+    enabled = answer(call(None, "events", "types", "--json"))["enabled_events"]
+    assert len(enabled) == 41
+    assert {"invoice.paid", "refund.failed", "test_helpers.test_clock.ready"} < set(enabled)
+    assert "charge.refund.updated" not in enabled
+    shown = call(None, "events", "types")
+    assert "the money stayed" in shown.stdout
+
+
+async def test_an_operator_adopts_a_customer_from_the_terminal(settings: Settings) -> None:
+    async with running_path(settings) as path:
+        customer = await path.make_stripe_customer()
+        stripe = {
+            "TOLLHOUSE_STRIPE_SECRET_KEY": path.stripe.secret_key,
+            "TOLLHOUSE_STRIPE_API_BASE": path.stripe.url,
+        }
+        words = ("customers", "adopt", customer, "--project", "acme", "--user", "u_9", "--reason", "import")
+        done = await asyncio.to_thread(call, settings, *words, **stripe)
+        assert done.returncode == 0, done.stderr
+        assert f"{customer} is u_9's now" in done.stdout
+        again = await asyncio.to_thread(call, settings, *words, "--json", **stripe)
+        assert answer(again)["state"] == "already"
+        unknown = await asyncio.to_thread(
+            call, settings, "customers", "adopt", "cus_no", *words[3:], **stripe
+        )
+        assert unknown.returncode == 2
+        assert "Stripe has no customer cus_no" in unknown.stderr

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from deploy.local.deployment import WORKER_SHUTDOWN_MS, WORKER_THREADS
 from deploy.local.environment import WORKER_TIMEOUT_MS
+from domain.rules.events import USED
 from domain.settings import REQUIRED, Process, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +183,12 @@ def test_every_test_the_documents_name_exists() -> None:
     }
     assert named
     assert named - existing == set()
+
+
+def test_the_documented_event_types_are_those_of_the_table() -> None:
+    documented = (ROOT / "docs/event-path.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.]+)` \| ([a-z_.]+) \| (.+) \|$", documented, flags=re.MULTILINE)
+    assert rows == [(name, use.object_kind, use.why) for name, use in USED.items()]
 
 
 def test_every_log_event_is_explained_to_operators() -> None:
