@@ -66,6 +66,7 @@ class FailWish(Wish, frozen=True, kw_only=True):
     stall: bool = False
     cut: bool = False
     when: str = "before"
+    share: float = 1.0
     clear: bool = False
 
 
@@ -140,6 +141,8 @@ def fail(simulator: Simulator, wish: FailWish, _path: Json) -> Json:
             raise StripeError(f"when is {wish.when!r}: use 'before' or 'after'")
         if wish.times is not None and wish.times < 1:
             raise StripeError("times must be at least 1, or null: until cleared")
+        if not 0 <= wish.share <= 1:
+            raise StripeError("share is a part of the calls: between 0 and 1")
         if wish.status is None and not wish.latency_s and not wish.stall and not wish.cut:
             raise StripeError("a fault needs a status, a latency_s, stall or cut")
         fields = msgspec.structs.asdict(wish)

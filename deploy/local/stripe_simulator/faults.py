@@ -1,5 +1,6 @@
 """Failures that a test asks for, by path: statuses, latency, calls that never answer, answers cut short."""
 
+import random
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -40,6 +41,8 @@ class Fault:
     cut: bool = False
     #: `before`: the call has no effect. `after`: it takes effect, but its answer is lost.
     when: str = "before"
+    #: Which part of the calls that match it applies to, at random.
+    share: float = 1.0
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in {None, method} and fnmatchcase(path, self.path_pattern)
@@ -68,7 +71,7 @@ class Faults:
     def take(self, method: str, path: str) -> Fault | None:
         """The rule for this call, if any; uses one of its times."""
         for rule in self.rules:
-            if rule.matches(method, path):
+            if rule.matches(method, path) and random.random() < rule.share:  # noqa: S311 (a test's dice)
                 if rule.times is not None:
                     rule.times -= 1
                     if rule.times <= 0:

@@ -178,6 +178,19 @@ async def test_injected_status_comes_out_as_the_sdks_class(
         await ask(client, "get", "/v1/customers/cus_x")
 
 
+async def test_a_failure_can_strike_a_share_of_the_calls(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    await sim.fail("/v1/customers", method="POST", status=500, times=None, share=0.5)
+    said: set[bool] = set()
+    while said != {True, False}:
+        try:
+            await ask(client, "post", "/v1/customers")
+            said.add(True)
+        except stripe.APIError:
+            said.add(False)
+
+
 async def test_stalled_call_has_no_effect_and_ends_with_the_clients_patience(
     sim: SimulatorHandle, client: stripe.StripeClient
 ) -> None:
