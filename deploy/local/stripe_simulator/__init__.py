@@ -3,7 +3,9 @@
 It answers at the API version the service pins, through the real Stripe SDK, and sends signed webhooks.
 Read `app.py` first, then `wire.py`; after that there is one module for each noun of Stripe's.
 
-Not here yet, each refused with an error and never silently ignored: test clocks and any passing of
-simulated time (renewals, the end of a trial, `cancel_at`), prorations, refunds, disputes, the billing
-portal, setup intents, coupons and taxes, dunning, other payload versions than the pinned one.
+What time does is in `due.py`, a table of deeds and their moments; `renewals.py` and `collection.py` have the
+deeds themselves. `docs/simulator.md` tells how to use it all.
+
+Not here, each refused with an error and never silently ignored: setup intents, coupons and taxes, metered
+and tiered prices, subscription schedules, quotes, credit notes.
 """

@@ -68,7 +68,8 @@ def bill_period(account: Account, row: Json, items: list[Json], before: Json) ->
 
 
 def trial_ends_at(_account: Account, row: Json) -> int | None:
-    return int(row["trial_end"]) if row["status"] == "trialing" else None
+    is_trialing = row["status"] == "trialing" and row["trial_end"] is not None
+    return int(row["trial_end"]) if is_trialing else None
 
 
 def end_trial(account: Account, row: Json) -> None:
@@ -91,9 +92,10 @@ def end_trial(account: Account, row: Json) -> None:
 
 
 def tells_trial_end_at(account: Account, row: Json) -> int | None:
-    if row["status"] != "trialing" or plan_of(account, row)["trial_told"] == row["trial_end"]:
+    end = trial_ends_at(account, row)
+    if end is None or plan_of(account, row)["trial_told"] == end:
         return None
-    return max(int(row["trial_start"]), int(row["trial_end"]) - NOTICE_S)
+    return max(int(row["trial_start"] or 0), end - NOTICE_S)
 
 
 def tell_trial_end(account: Account, row: Json) -> None:
@@ -148,7 +150,7 @@ def abandon_resumption(account: Account, row: Json) -> None:
 
 def collection_resumes_at(_account: Account, row: Json) -> int | None:
     paused = row["pause_collection"]
-    if paused is None or row["status"] in ENDED or paused["resumes_at"] is None:
+    if paused is None or row["status"] in ENDED or paused.get("resumes_at") is None:
         return None
     return int(paused["resumes_at"])
 

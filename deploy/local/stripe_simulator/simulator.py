@@ -1,6 +1,7 @@
 """The parts of one running simulator, put together once."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from deploy.local.stripe_simulator.settings import SimulatorSettings
 from deploy.local.stripe_simulator.stats import Stats
 from deploy.local.stripe_simulator.store import Account, Store
 
+LOG = logging.getLogger(__name__)
 #: Seconds between two looks for what is due in real time.
 CLOCK_S = 1.0
 
@@ -56,7 +58,16 @@ class Simulator:
 
     async def _run_clock(self) -> None:
         while True:
-            now = int(time.time())
-            if sum(run_until(account, None, now) for account in self.store.accounts.values()):
-                self.commit()
+            for account in self.store.accounts.values():
+                self._let_real_time_pass(account)
             await asyncio.sleep(CLOCK_S)
+
+    def _let_real_time_pass(self, account: Account) -> None:
+        try:
+            done = run_until(account, None, int(time.time()))
+        except Exception:
+            # The outermost loop: a test may have put nonsense into one row, and time goes on for the others.
+            LOG.exception("a deed of account %s failed, see its row", account.account_id)
+            return
+        if done:
+            self.commit()

@@ -20,6 +20,7 @@ from tests.ingress.stripe_simulator.clocks import (
 )
 from tests.ingress.stripe_simulator.receiver import Receiver
 from tests.ingress.stripe_simulator.sdk import ask, open_session, subscribe
+from tests.waiting import until
 
 FEBRUARY, MARCH, APRIL = NEW_YEAR + 31 * DAY, NEW_YEAR + 59 * DAY, NEW_YEAR + 90 * DAY
 
@@ -232,6 +233,17 @@ async def test_without_a_clock_time_is_real(
         "customer.subscription.updated",
         "customer.subscription.deleted",
     }
+
+
+async def test_nonsense_in_one_row_does_not_stop_time_for_the_others(
+    sim: SimulatorHandle, client: stripe.StripeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoilt, sound = await subscribe(client, "price_month"), await subscribe(client, "price_month")
+    await sim.change_subscription(spoilt["id"], cancel_at="tomorrow")
+    await sim.change_subscription(sound["id"], cancel_at=int(time.time()))
+
+    await until(lambda: sim.account.load("subscription", sound["id"])["status"] == "canceled")
+    assert "a deed of account" in caplog.text
 
 
 async def test_deleted_clock_takes_its_customers_along(client: stripe.StripeClient) -> None:
