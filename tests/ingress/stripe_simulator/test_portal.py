@@ -287,3 +287,43 @@ async def test_what_a_customer_wrote_does_not_become_html(
     page = await sim.portal(session["url"])
     assert "<script>" not in page
     assert "&lt;script&gt;@example.com" in page
+
+
+async def open_invoice(client: stripe.StripeClient, customer: str) -> Json:
+    """A finalized invoice of 700 that nobody has tried to pay."""
+    await ask(client, "post", "/v1/invoiceitems", customer=customer, amount=700, currency="usd")
+    included = {"auto_advance": False, "pending_invoice_items_behavior": "include"}
+    draft = await ask(client, "post", "/v1/invoices", customer=customer, **included)
+    return await ask(client, "post", f"/v1/invoices/{draft['id']}/finalize", auto_advance=False)
+
+
+async def test_open_invoice_is_paid_in_the_portal(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
+    payer = await new_payer(client)
+    invoice = await open_invoice(client, payer["id"])
+    await sim.save_portal()
+    url = (await open_portal(client, payer["id"]))["url"]
+    assert "Pay invoice" in await sim.portal(url)
+    await sim.portal(url, "payment-method", card="pm_card_chargeCustomerFail")
+    with pytest.raises(AssertionError, match="declined"):
+        await sim.portal(url, "pay", invoice=invoice["id"])
+    assert (await ask(client, "get", f"/v1/invoices/{invoice['id']}"))["status"] == "open"
+    await sim.portal(url, "payment-method", card="pm_card_visa")
+    await sim.portal(url, "pay", invoice=invoice["id"])
+    assert (await ask(client, "get", f"/v1/invoices/{invoice['id']}"))["status"] == "paid"
+    assert "Pay invoice" not in await sim.portal(url)
+
+
+async def test_portal_acts_at_the_time_of_the_customers_test_clock(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    frozen = 1_900_000_000
+    clock = await ask(client, "post", "/v1/test_helpers/test_clocks", frozen_time=frozen)
+    payer = await new_payer(client, test_clock=clock["id"])
+    items = [{"price": "price_month"}]
+    made = await ask(client, "post", "/v1/subscriptions", customer=payer["id"], items=items)
+    await sim.save_portal()
+    session = await open_portal(client, payer["id"])
+    assert session["created"] == frozen
+    await sim.portal(session["url"], "cancel", subscription=made["id"])
+    leaving = await reread(client, made)
+    assert (leaving["canceled_at"], leaving["cancel_at"] > frozen) == (frozen, True)

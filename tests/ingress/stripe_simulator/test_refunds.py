@@ -148,3 +148,16 @@ async def test_bank_cannot_do_the_impossible_to_a_refund(
     with pytest.raises(AssertionError, match="failure_reason"):
         await sim.fail_refund(refund["id"], failure_reason="bad_mood")
     assert (await ask(client, "get", f"/v1/refunds/{refund['id']}"))["status"] == "succeeded"
+
+
+async def test_money_goes_back_at_the_time_of_the_customers_test_clock(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    frozen = 1_900_000_000
+    clock = await ask(client, "post", "/v1/test_helpers/test_clocks", frozen_time=frozen)
+    payer = await new_payer(client, test_clock=clock["id"])
+    items = [{"price": "price_month"}]
+    made = await ask(client, "post", "/v1/subscriptions", customer=payer["id"], items=items)
+    dispute = await sim.dispute(made["id"], status="warning_needs_response")
+    refund = await ask(client, "post", "/v1/refunds", charge=dispute["charge"], amount=100)
+    assert (dispute["created"], refund["created"]) == (frozen, frozen)
