@@ -43,7 +43,8 @@ def test_a_grant_revoked_when_it_expired_is_revoked() -> None:
 
 def test_a_grant_revoked_before_its_start_never_gives_anything() -> None:
     grant = make_grant(starts_at=day(5), revoked_at=day(-1))
-    assert ask("sso", grant, at=day(-2)).reason is Reason.NOT_STARTED
+    before = ask("sso", grant, at=day(-2))
+    assert (before.granted, before.reason) == (False, Reason.NOT_STARTED)
     for at in (day(0), day(5), day(6)):
         assert ask("sso", grant, at=at).reason is Reason.REVOKED
 

@@ -266,6 +266,7 @@ def test_an_end_within_the_grace_ends_the_grace() -> None:
 
 def test_after_the_grace_the_payment_is_the_reason_until_the_end() -> None:
     late = make_subscription("past_due", first_failure_at=day(-2), cancel_at=day(9))
+    assert ask("export", late).ends_at == day(5)
     assert refused_for(ask("export", late, at=day(8))) is Reason.PAYMENT_PAST_DUE
     assert refused_for(ask("export", late, at=day(9))) is Reason.SUBSCRIPTION_CANCELED
 
