@@ -162,6 +162,35 @@ async def test_each_endpoint_has_its_own_version(sim: SimulatorHandle, client: s
     assert read["api_version"] == NAMED["basil"]
 
 
+async def test_one_event_arrives_at_each_endpoint_as_that_one_wants_it(
+    receiver: Receiver, sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    wanted = {"url": receiver.url, "enabled_events": ["customer.subscription.created"]}
+    await ask(client, "post", "/v1/webhook_endpoints", **wanted, api_version="2019-05-16")
+    thin = await ask(client, "post", "/v1/webhook_endpoints", **wanted)
+    await sim.render(payload="thin", endpoint=thin["id"])
+    await subscribe(client, "price_month")
+    await sim.settled()
+    arrived = [event for event in receiver.events if "subscription.created" in event["type"]]
+    assert len({event["id"] for event in arrived}) == 1
+    versions = {event.get("api_version", event["object"]) for event in arrived}
+    assert versions == {API_VERSION, "2019-05-16", "v2.core.event"}
+
+
+async def test_seeded_endpoint_may_be_of_another_version_and_thin(
+    receiver: Receiver, sim: SimulatorHandle
+) -> None:
+    endpoint = {"url": receiver.url, "secret": "whsec_test", "api_version": "basil", "payload": "thin"}
+    await sim.seed(webhook_endpoints=[endpoint])
+    (row,) = sim.account.rows["webhook_endpoint"].values()
+    assert row["api_version"] == NAMED["basil"]
+    await sim.emit("customer.updated", {"id": "cus_1", "object": "customer"})
+    await sim.settled()
+    assert receiver.events[0]["related_object"]["id"] == "cus_1"
+    with pytest.raises(AssertionError, match="Invalid Stripe API version"):
+        await sim.seed(webhook_endpoints=[{**endpoint, "api_version": "rose"}])
+
+
 async def test_events_are_listed_in_the_version_of_the_account_and_objects_in_the_pinned_one(
     sim: SimulatorHandle, client: stripe.StripeClient
 ) -> None:
