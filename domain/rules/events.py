@@ -82,6 +82,8 @@ _IDENTIFIER = re.compile(r"[\x21-\x7e]{1,255}")
 #: What Stripe's ids of objects and customers are made of. They become part of a path of Stripe's API: a dot
 #: or a slash in one would make a worker read another path than the one it means.
 _OBJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+#: Whoever makes a product or an old plan may choose its id; dots are common in them. Dots alone are no id.
+_CHOSEN_ID = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.-]{1,255}")
 
 
 class EnvelopeObject(Struct, frozen=True):
@@ -227,7 +229,7 @@ def customer_of(payload_object: EnvelopeObject) -> str | None:
 
 def _named_object(envelope: Envelope, object_kind: str) -> tuple[str, str] | None:
     """(kind, id) of what a worker reads: the object, or the payment of one that once had no id of its own."""
-    object_id = _object_id(envelope)
+    object_id = _object_id(envelope, _CHOSEN_ID if object_kind in SHARED_KINDS else _OBJECT_ID)
     if object_id is not None:
         return object_kind, object_id
     shown = envelope.data.object if envelope.data is not None else None
@@ -240,11 +242,11 @@ def _named_object(envelope: Envelope, object_kind: str) -> tuple[str, str] | Non
     return None
 
 
-def _object_id(envelope: Envelope) -> str | None:
+def _object_id(envelope: Envelope, allowed: re.Pattern[str]) -> str | None:
     if envelope.data is not None:
-        return _as_object_id(envelope.data.object.id) if envelope.data.object is not None else None
+        return _as_object_id(envelope.data.object.id, allowed) if envelope.data.object is not None else None
     if envelope.related_object is not None:
-        return _as_object_id(envelope.related_object.id)
+        return _as_object_id(envelope.related_object.id, allowed)
     return None
 
 
@@ -272,9 +274,9 @@ def _identifier(value: Any) -> str | None:
     return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
 
 
-def _as_object_id(value: Any) -> str | None:
+def _as_object_id(value: Any, allowed: re.Pattern[str] = _OBJECT_ID) -> str | None:
     """The value, if it can be the id of an object at Stripe."""
-    return value if isinstance(value, str) and _OBJECT_ID.fullmatch(value) else None
+    return value if isinstance(value, str) and allowed.fullmatch(value) else None
 
 
 def _created(value: Any) -> datetime | None:

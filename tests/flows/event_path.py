@@ -22,9 +22,10 @@ from domain.flows.link import link_customer
 from domain.flows.publish_catalog import publish_locally, read_catalog
 from domain.flows.receive import Received, Receiver
 from domain.flows.sync import Synced, Syncer
-from domain.model import Facts, StoredSet
+from domain.model import Facts, StoredSet, TargetRef
+from domain.rules.events import internal_event
 from domain.settings import Secret, Settings, WebhookSecret
-from domain.store import entitlements, targets
+from domain.store import entitlements, inbox, targets
 
 SECRET = "whsec_test"
 CATALOG = Path(__file__).resolve().parents[2] / "deploy" / "local" / "catalog.toml"
@@ -168,6 +169,15 @@ class EventPath:
 
     async def deliver_bytes(self, body: bytes) -> Received:
         return await self.receiver.receive(body, sign(body), "req_test")
+
+    async def mark(self, object_kind: str, customer_id: str) -> int:
+        """Our own wish to read something of a customer; answers its target."""
+        target = TargetRef("customer", customer_id)
+        event_id = f"th_{uuid.uuid4().hex}"
+        event = internal_event(event_id, "sync", object_kind, customer_id, target, cause="asked")
+        async with self.context.database.connection() as connection:
+            marked = await inbox.mark(connection, [event])
+        return marked.target_ids[0]
 
     # ── the worker ──
 

@@ -100,3 +100,10 @@ def test_of_a_payload_that_shows_another_object_than_is_read_nothing_is_awaited(
 def test_of_a_deleted_object_its_deletion_is_awaited(kind: str) -> None:
     body = msgspec.json.encode({"type": f"{kind}.deleted", "data": {"object": {"id": "x", "active": True}}})
     assert awaited_by(kind, body) == {"deleted": True}
+
+
+@pytest.mark.parametrize("event_type", ["product.updated", "price.updated"])
+def test_a_chosen_id_may_have_dots_but_lead_to_no_other_path(event_type: str) -> None:
+    assert received(event_type, {"id": "gold-1.5"}).object_id == "gold-1.5"
+    for odd in (".", "..", "../customers", "a/b", "a?b", "%2e%2e", ""):
+        assert received(event_type, {"id": odd}).reason == "no_target", odd
