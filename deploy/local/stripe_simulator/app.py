@@ -29,6 +29,7 @@ from deploy.local.stripe_simulator import (
     test_clocks,
 )
 from deploy.local.stripe_simulator.control import control_routes
+from deploy.local.stripe_simulator.invoice_page import invoice_routes
 from deploy.local.stripe_simulator.operations import Router
 from deploy.local.stripe_simulator.pages import page_routes
 from deploy.local.stripe_simulator.portal_page import portal_routes
@@ -68,6 +69,6 @@ def create_app(simulator: Simulator) -> Starlette:
             yield
 
     router = Router(operation for noun in NOUNS for operation in noun.OPERATIONS)
-    pages = [*page_routes(simulator), *portal_routes(simulator, router)]
+    pages = [*page_routes(simulator), *invoice_routes(simulator), *portal_routes(simulator, router)]
     routes = [*pages, *control_routes(simulator)]
     return Starlette(routes=[*routes, Mount("/v1", app=Api(simulator, router))], lifespan=lifespan)

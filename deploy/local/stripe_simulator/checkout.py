@@ -244,6 +244,15 @@ def refuse_method_types(raw: params.Raw, name: str) -> NoReturn:  # noqa: ARG001
     )
 
 
+TRIAL_SETTINGS = params.hash_of(
+    {
+        "end_behavior": params.hash_of(
+            {"missing_payment_method": params.one_of("cancel", "create_invoice", "pause")},
+            required=("missing_payment_method",),
+        )
+    },
+    required=("end_behavior",),
+)
 ENABLED = params.hash_of({"enabled": params.boolean}, required=("enabled",))
 UPDATE = params.one_of("auto", "never")
 CREATE: dict[str, params.Reader] = {
@@ -286,6 +295,7 @@ CREATE: dict[str, params.Reader] = {
             "metadata": params.metadata,
             "trial_end": params.integer,
             "trial_period_days": params.amount,
+            "trial_settings": TRIAL_SETTINGS,
         }
     ),
     "success_url": params.text,

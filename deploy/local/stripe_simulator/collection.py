@@ -32,9 +32,9 @@ def issue(account: Account, invoice: Json, *, attempts: bool = True) -> None:
 
 def intent_of(account: Account, invoice: Json) -> Json:
     """The payment intent of an open invoice, made at the first call."""
-    payment = invoices.open_payment(account, invoice)
-    if payment is not None:
-        return account.load("payment_intent", payment["payment"]["payment_intent"])
+    known = waiting_intent(account, invoice)
+    if known is not None:
+        return known
     intent = payments.new_intent(
         account,
         invoice["amount_remaining"],
@@ -44,6 +44,11 @@ def intent_of(account: Account, invoice: Json) -> Json:
     )
     invoices.payment_of(account, invoice, intent)
     return intent
+
+
+def waiting_intent(account: Account, invoice: Json) -> Json | None:
+    payment = invoices.open_payment(account, invoice)
+    return account.load("payment_intent", payment["payment"]["payment_intent"]) if payment else None
 
 
 def collect(

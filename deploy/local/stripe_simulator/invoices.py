@@ -180,6 +180,7 @@ def finalize(account: Account, invoice: Json) -> None:
         "automatically_finalizes_at": None,
         "effective_at": now,
         "ending_balance": customer["balance"],
+        "hosted_invoice_url": f"{account.base_url}/i/{invoice['id']}",
         "number": f"{customer['invoice_prefix']}-{sequence:04d}",
         "starting_balance": starting,
         "status": "open",

@@ -25,6 +25,7 @@ DRAFT_FIELDS = (
     "attempted",
     "effective_at",
     "ending_balance",
+    "hosted_invoice_url",
     "next_payment_attempt",
     "number",
     "status",

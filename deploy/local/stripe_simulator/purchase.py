@@ -39,20 +39,26 @@ def complete(
     require_open(session)
     customer = find_or_make_customer(account, session, email)
     session["customer_details"] = customer_details(customer, session, email)
-    if method is None:
+    if method is None and asks_for_method(session):
         method = new_page_method(account, session["customer_details"]["email"], delayed=delayed)
-    if customer is not None:
+    if customer is not None and method is not None:
         method = payment_methods.attach_method(account, method["id"], customer["id"], None)
     if session["mode"] == "subscription":
         if customer is None:
             raise ValueError("a session in subscription mode always makes a customer")
         subscribe(account, session, customer, method)
-    elif session["amount_total"]:
+    elif session["amount_total"] and method is not None:
         intent = intent_of(account, session)
         session["payment_status"] = pay_intent(account, intent, method)
     session |= {"status": "complete", "url": None}
     account.put("checkout.session", session)
     emit(account, "checkout.session.completed", session)
+
+
+def asks_for_method(session: Json) -> bool:
+    """A subscription of which nothing is due today can begin without one, when the session says so."""
+    is_optional = session["mode"] == "subscription" and session["payment_method_collection"] == "if_required"
+    return bool(session["amount_total"]) or not is_optional
 
 
 def decline(account: Account, session: Json) -> None:
@@ -168,7 +174,7 @@ def pay_intent(account: Account, intent: Json, method: Json) -> str:
     return "unpaid"
 
 
-def subscribe(account: Account, session: Json, customer: Json, method: Json) -> None:
+def subscribe(account: Account, session: Json, customer: Json, method: Json | None) -> None:
     before = snapshot(account, customer)
     data = account.load("checkout_draft", session["id"])["subscription_data"]
     lines = items_of_session(account, session)
@@ -181,7 +187,8 @@ def subscribe(account: Account, session: Json, customer: Json, method: Json) -> 
     )
     row["metadata"] = params.changed_metadata({}, data.get("metadata"))
     row["description"] = data.get("description")
-    row["default_payment_method"] = method["id"]
+    row["default_payment_method"] = method["id"] if method else None
+    row["trial_settings"] = data.get("trial_settings", row["trial_settings"])
     account.put("subscription", row)
     one_time = one_time_lines(account, lines, session["currency"])
     # The first invoice exists before anyone hears of the subscription: its event names it.
@@ -218,9 +225,9 @@ def one_time_lines(account: Account, lines: list[Json], currency: str) -> list[L
     return found
 
 
-def pay_invoice(account: Account, session: Json, invoice: Json, method: Json) -> str:
+def pay_invoice(account: Account, session: Json, invoice: Json, method: Json | None) -> str:
     """Returns the session's payment status."""
-    if invoice["amount_due"] == 0:
+    if invoice["amount_due"] == 0 or method is None:
         invoices.mark_paid(account, invoice, None)
         return "no_payment_required"
     intent = intent_of(account, session)

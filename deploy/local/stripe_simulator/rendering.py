@@ -29,7 +29,10 @@ REFERENCES: dict[str, dict[str, str]] = {
         "payment_intent": "payment_intent",
         "subscription": "subscription",
     },
-    "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "customer": {
+        "invoice_settings.default_payment_method": "payment_method",
+        "test_clock": "test_helpers.test_clock",
+    },
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "invoice": {
         "customer": "customer",
@@ -40,6 +43,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "invoice": "invoice",
         "payment.payment_intent": "payment_intent",
     },
+    "invoiceitem": {"customer": "customer", "invoice": "invoice"},
     "line_item": {"pricing.price_details.price": "price", "subscription": "subscription"},
     "payment_intent": {
         "customer": "customer",
@@ -59,6 +63,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "customer": "customer",
         "default_payment_method": "payment_method",
         "latest_invoice": "invoice",
+        "test_clock": "test_helpers.test_clock",
     },
 }
 
@@ -125,6 +130,15 @@ def invoice_payments(account: Account, invoice: Json) -> Json:
     return nested_list(account, payments, f"/v1/invoice_payments?invoice={invoice['id']}")
 
 
+def confirmation_secret(account: Account, invoice: Json) -> Json | None:
+    """What the customer's browser confirms the payment of an open invoice with; None: nothing waits."""
+    for payment in account.where("invoice_payment", "invoice", invoice["id"]):
+        if payment["status"] == "open":
+            intent = account.load("payment_intent", payment["payment"]["payment_intent"])
+            return {"client_secret": intent["client_secret"], "type": "payment_intent"}
+    return None
+
+
 def customer_subscriptions(account: Account, customer: Json) -> Json:
     mine = account.where("subscription", "customer", customer["id"])
     live = [row for row in mine if row["status"] != "canceled"]
@@ -155,6 +169,7 @@ INCLUDABLE: dict[tuple[str, str], Callable[[Account, Json], Any]] = {
     ("charge", "refunds"): charge_refunds,
     ("checkout.session", "line_items"): session_line_items,
     ("customer", "subscriptions"): customer_subscriptions,
+    ("invoice", "confirmation_secret"): confirmation_secret,
     ("invoice", "payments"): invoice_payments,
     ("price", "currency_options"): price_currency_options,
 }

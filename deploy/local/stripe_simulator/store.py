@@ -77,6 +77,8 @@ class Account:
         self.secret_key = secret_key
         self.account_id = account_id
         self.created = created
+        #: Where this account is reached, as its latest call said it: the addresses of its pages begin so.
+        self.base_url = ""
         #: kind → id → row, in the order of creation.
         self.rows: dict[str, dict[str, Json]] = {}
         #: (kind, id) of rows changed since the last commit.

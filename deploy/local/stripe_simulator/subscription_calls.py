@@ -2,6 +2,7 @@
 
 from deploy.local.stripe_simulator import collection, invoices, params
 from deploy.local.stripe_simulator.careful_changes import change_as_asked
+from deploy.local.stripe_simulator.checkout import TRIAL_SETTINGS
 from deploy.local.stripe_simulator.errors import missing_object
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
@@ -64,15 +65,6 @@ ITEM: dict[str, params.Reader] = {
     "quantity": params.amount,
 }
 CHANGED_ITEM: dict[str, params.Reader] = {**ITEM, "deleted": params.boolean, "id": params.text}
-TRIAL_SETTINGS = params.hash_of(
-    {
-        "end_behavior": params.hash_of(
-            {"missing_payment_method": params.one_of("cancel", "create_invoice", "pause")},
-            required=("missing_payment_method",),
-        )
-    },
-    required=("end_behavior",),
-)
 CANCELLATION = params.hash_of(
     {
         "comment": NULLABLE_TEXT,

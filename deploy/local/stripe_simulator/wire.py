@@ -180,6 +180,7 @@ def run(
     paths: list[str] = EXPAND(form.pop("expand"), "expand") if "expand" in form else []
     known = operation.params if names_version else {**operation.params, **operation.older}
     read = params.read_fields(form, known, operation.required, lambda name: name)
+    account.base_url = base_url
     clock = clock_named(account, [*path_values, *read.values()])
     with account.standing_at(moment_of(clock)):
         answer = operation.answer(Call(account, path_values, read, base_url, request))

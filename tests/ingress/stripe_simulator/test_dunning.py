@@ -1,5 +1,7 @@
+from http import HTTPStatus
 from typing import Any
 
+import aiohttp
 import pytest
 import stripe
 
@@ -181,6 +183,26 @@ async def test_bank_that_asks_the_customer_is_heard_and_then_paid(
     assert (await read(client, made))["status"] == "active"
 
 
+async def test_customer_settles_an_open_invoice_on_its_page(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    _clock, made = await fail_renewal(client, ASKING)
+    page = (await newest(client, made))["hosted_invoice_url"]
+    async with aiohttp.ClientSession() as browser:
+        shown = await (await browser.get(page)).text()
+        assert "19.00 USD" in shown
+        assert "Authenticate" in shown
+        declined = await (await browser.post(f"{page}/decline")).text()
+        assert "Due:" in declined
+        assert (await read(client, made))["status"] == "past_due"
+        paid = await (await browser.post(f"{page}/pay")).text()
+        assert "This invoice is paid." in paid
+        again = await (await browser.post(f"{page}/pay")).text()
+        assert "This invoice is paid." in again
+        assert (await browser.get(f"{page}x")).status == HTTPStatus.NOT_FOUND
+    assert (await read(client, made))["status"] == "active"
+
+
 async def test_first_payment_that_fails_leaves_it_incomplete_for_23_hours(
     client: stripe.StripeClient,
 ) -> None:
@@ -224,6 +246,11 @@ async def test_default_incomplete_waits_for_the_customer_to_confirm(client: stri
     assert made["status"] == "incomplete"
     (payment,) = (await ask(client, "get", "/v1/invoice_payments", invoice=made["latest_invoice"]))["data"]
     path = f"/v1/payment_intents/{payment['payment']['payment_intent']}"
+    secret = {"expand": ["latest_invoice.confirmation_secret", "test_clock"]}
+    shown = await ask(client, "get", f"/v1/subscriptions/{made['id']}", **secret)
+    intent = payment["payment"]["payment_intent"]
+    assert shown["latest_invoice"]["confirmation_secret"]["client_secret"].startswith(f"{intent}_secret_")
+    assert shown["test_clock"]["frozen_time"] == NEW_YEAR
     assert (await ask(client, "get", path))["status"] == "requires_payment_method"
     await ask(client, "post", f"{path}/confirm", payment_method="pm_card_visa")
     assert (await read(client, made))["status"] == "active"

@@ -3,18 +3,20 @@ from typing import Any
 import pytest
 import stripe
 
+from deploy.local.stripe_simulator.testing import SimulatorHandle
 from tests.ingress.stripe_simulator.clocks import (
     DAY,
     HOUR,
     NEW_YEAR,
     advance,
+    customer_on,
     happened,
     invoices_of,
     new_clock,
     read,
     subscribe_on,
 )
-from tests.ingress.stripe_simulator.sdk import ask
+from tests.ingress.stripe_simulator.sdk import ask, open_session
 
 SUBSCRIPTION = "customer.subscription"
 
@@ -74,6 +76,24 @@ async def test_trial_without_a_way_to_pay_ends_as_its_settings_say(
     assert (await read(client, made))["status"] == status
     assert (f"{SUBSCRIPTION}.{event}", NEW_YEAR + 10 * DAY) in await happened(client, SUBSCRIPTION)
     assert len(await invoices_of(client, made)) == 1
+
+
+async def test_trial_bought_without_a_card_ends_as_the_session_said(
+    sim: SimulatorHandle, client: stripe.StripeClient
+) -> None:
+    clock = await new_clock(client)
+    session = await open_session(
+        client,
+        "price_month",
+        customer=await customer_on(client, clock, None),
+        payment_method_collection="if_required",
+        subscription_data={"trial_period_days": 10, **ending("cancel")},
+    )
+    await sim.pay(session["id"])
+    made = (await ask(client, "get", "/v1/subscriptions", test_clock=clock))["data"][0]
+    assert (made["status"], made["default_payment_method"]) == ("trialing", None)
+    await advance(client, clock, NEW_YEAR + 10 * DAY)
+    assert (await read(client, made))["status"] == "canceled"
 
 
 async def test_trial_without_a_way_to_pay_goes_on_and_falls_behind_by_default(
