@@ -152,3 +152,23 @@ async def seed_set(
 
 def cached(stored: StoredSet, read_at: float) -> CachedSet:
     return CachedSet(stored=stored, read_at=read_at)
+
+
+async def seed_dead(context: Context) -> None:
+    """A dead customer of acme's u_17 and a dead refund of nobody known, an event waiting on each."""
+    async with context.database.transaction() as connection:
+        await connection.execute(
+            """
+            INSERT INTO users (project, user_id) VALUES ('acme', 'u_17');
+            INSERT INTO stripe_customers (ref, project, user_key, stripe_customer_id, is_primary)
+            SELECT gen_random_uuid(), project, user_key, 'cus_1', true FROM users;
+            INSERT INTO sync_targets (kind, stripe_id, dirty_seq, state, failures, last_error)
+            VALUES ('customer', 'cus_1', 1, 'dead', 8, 'a shape'),
+                   ('refund', 're_1', 1, 'dead', 8, 'a shape');
+            INSERT INTO webhook_events
+                (event_id, source, type, object_kind, object_id, target_kind, target_ref, state)
+            VALUES
+            ('evt_1', 'stripe', 'customer.updated', 'customer', 'cus_1', 'customer', 'cus_1', 'pending'),
+            ('evt_2', 'stripe', 'refund.created', 'refund', 're_1', 'refund', 're_1', 'pending')
+            """
+        )
