@@ -17,6 +17,7 @@ from deploy.local.stripe_simulator.subscriptions import (
     DAY_S,
     billing_lines,
     emit_update,
+    last_period_end,
     paying_method,
     set_cancellation,
 )
@@ -51,6 +52,7 @@ def change_subscription(account: Account, row: Json, asked: Json, request: Json 
     describe(row, asked)
     move_trial(account, row, change)
     set_cancellation(account, row, asked)
+    keep_end_at_period_end(account, row)
     account.put("subscription", row)
     prorated = []
     if change.proration != "none":
@@ -101,6 +103,12 @@ def move_trial(account: Account, row: Json, change: Change) -> None:
         row |= {"status": "active", "trial_end": account.now()}
     if change.trial_end is not None or change.starts_period:
         restart_periods(account, row)
+
+
+def keep_end_at_period_end(account: Account, row: Json) -> None:
+    """An end that was asked for at the end of the period moves with the period."""
+    if row["cancel_at_period_end"]:
+        row["cancel_at"] = last_period_end(account, row)
 
 
 def describe(row: Json, asked: Json) -> None:

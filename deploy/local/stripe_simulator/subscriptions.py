@@ -270,12 +270,16 @@ def cancel_now(
     emit(account, "customer.subscription.deleted", row, request=request)
 
 
+def last_period_end(account: Account, row: Json) -> int:
+    return max(int(item["current_period_end"]) for item in items_of(account, row))
+
+
 def set_cancellation(account: Account, row: Json, asked: Json) -> None:
     """`cancel_at_period_end` and `cancel_at`, each of which replaces the other."""
     if "cancel_at" in asked:
         row |= {"cancel_at": asked["cancel_at"], "cancel_at_period_end": False}
     elif "cancel_at_period_end" in asked:
-        ends = max(item["current_period_end"] for item in items_of(account, row))
+        ends = last_period_end(account, row)
         is_set = asked["cancel_at_period_end"]
         row |= {"cancel_at": ends if is_set else None, "cancel_at_period_end": is_set}
     else:

@@ -160,6 +160,16 @@ async def test_end_at_a_moment_comes_in_the_middle_of_a_period(client: stripe.St
     assert [row["status"] for row in await invoices_of(client, made)] == ["paid", "paid"]
 
 
+async def test_end_at_the_end_of_the_period_moves_with_the_period(client: stripe.StripeClient) -> None:
+    clock, made = await begin(client)
+    path, item = f"/v1/subscriptions/{made['id']}", made["items"]["data"][0]["id"]
+    await ask(client, "post", path, cancel_at_period_end=True)
+    yearly = await ask(client, "post", path, items=[{"id": item, "price": "price_year"}])
+    assert yearly["cancel_at"] == yearly["items"]["data"][0]["current_period_end"] == MIDDLE + 365 * DAY
+    await advance(client, clock, FEBRUARY + DAY)
+    assert (await read(client, made))["status"] == "active"
+
+
 async def test_end_that_is_taken_back_does_not_come(client: stripe.StripeClient) -> None:
     clock, made = await begin(client)
     path = f"/v1/subscriptions/{made['id']}"
