@@ -40,8 +40,9 @@ def test_a_set_holds_the_features_that_the_app_sees_sorted_by_key() -> None:
 
 
 def test_an_app_that_the_catalog_does_not_know_is_refused_by_name() -> None:
-    with pytest.raises(Unknown, match='has no app "toool"; it has: tool, viewer'):
+    with pytest.raises(Unknown, match='has no app "toool"; it has: tool, viewer') as refused:
         compute(facts_of(), CATALOG, "toool", NOW)
+    assert refused.value.code == "unknown_app"
 
 
 def test_the_same_facts_give_the_same_bytes_in_any_order() -> None:
@@ -59,6 +60,13 @@ def test_what_is_not_granted_has_the_nothing_of_its_type(feature: str, app: str,
     answer = ask(feature, app=app)
     assert (answer.granted, answer.value, answer.ends_at, answer.sources) == (False, nothing, None, ())
     assert answer.unlimited is (False if feature == "seats" else UNSET)
+    denied = ask(feature, make_grant("deny", feature), app=app)
+    assert (denied.granted, denied.value, denied.unlimited) == (False, nothing, answer.unlimited)
+
+
+def test_only_integers_say_whether_they_are_unlimited() -> None:
+    assert ask("export", sub(1)).unlimited is UNSET
+    assert ask("seats", sub(1)).unlimited is False
 
 
 def test_the_default_of_the_catalog_stands_where_nobody_gives() -> None:
@@ -94,6 +102,10 @@ def test_flags_of_all_sources_that_made_the_answer_are_told_sorted() -> None:
         "partially_refunded",
     )
     assert ask("seats", refunded, asked).flags == ("dispute_inquiry",)
+    again = sub(2, disputes=(make_dispute("warning_under_review"),))
+    assert ask("export", again, asked).flags == ("dispute_inquiry",)
+    founder = make_purchase("founder", purchase_id="cs_3/1", paid_at=day(-60), refunds=(make_refund(1),))
+    assert ask("export", founder, asked).flags == ("dispute_inquiry", "partially_refunded")
 
 
 # ── why not ─────────────────────────────────────────────────────────────────────────────────────────

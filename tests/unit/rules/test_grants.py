@@ -91,6 +91,14 @@ def test_allow_on_a_plan_gives_what_one_of_the_plan_gives() -> None:
     assert ask("sso", grant).reason is Reason.NOT_IN_PLAN
 
 
+def test_allow_on_a_grandfathered_plan_gives_what_the_plan_gives_now() -> None:
+    line = "[projects.acme.plans.team]\n"
+    was = make_catalog(**{line: line + "grandfather = true\n", "seats = 40": "seats = 60"})
+    now = make_catalog(**{line: line + "grandfather = true\n"})
+    head = with_older_grants(now, [(was, day(-100), day(-3))])
+    assert ask("seats", make_grant("allow", "team", target_kind="plan"), catalog=head).value == 40
+
+
 def test_only_allow_on_a_plan_is_that_plan() -> None:
     sso = "[projects.acme.features.sso]"
     catalog = make_catalog(**{sso: f'[projects.acme.features.pro]\ntype = "boolean"\n{sso}'})
@@ -168,6 +176,22 @@ def test_override_beats_every_source_also_with_less() -> None:
     assert [source.effect for source in answer.sources] == ["override"]
 
 
+@pytest.mark.parametrize(
+    ("feature", "app", "value"),
+    [
+        ("sso", "tool", True),
+        ("seats", "tool", None),
+        ("support", "tool", "priority"),
+        ("formats", "viewer", ["pdf", "png", "svg"]),
+    ],
+)
+def test_override_without_a_value_gives_all_that_the_feature_can_be(
+    feature: str, app: str, value: object
+) -> None:
+    answer = ask(feature, make_grant("override", feature), app=app)
+    assert (answer.granted, answer.value, answer.reason) == (True, value, Reason.OVERRIDE)
+
+
 def test_override_beats_add() -> None:
     add = make_grant("add", "seats", grant_id="gr_2", value=10)
     assert ask("seats", add, make_grant("override", "seats", value=2)).value == 2
@@ -181,7 +205,8 @@ def test_override_with_nothing_takes_away(feature: str, value: object) -> None:
 
 def test_of_two_overrides_the_older_stands() -> None:
     older = make_grant("override", "seats", grant_id="gr_9", value=2, created_at=day(-6))
-    assert ask("seats", make_grant("override", "seats", value=7), older).value == 2
+    answer = ask("seats", make_grant("override", "seats", value=7), older)
+    assert (answer.value, [source.id for source in answer.sources]) == (2, ["gr_9"])
 
 
 def test_an_override_that_gave_and_is_over_says_so() -> None:

@@ -140,6 +140,11 @@ def test_partial_refunds_that_sum_to_all_end_the_purchase() -> None:
     assert ask("export", make_purchase(refunds=refunds)).reason is Reason.REFUNDED
 
 
+def test_a_full_refund_of_the_smallest_amount_ends_the_purchase() -> None:
+    bought = make_purchase(captured_minor=1, refunds=(make_refund(1),))
+    assert ask("export", bought).reason is Reason.REFUNDED
+
+
 def test_a_partial_refund_keeps_the_purchase_and_is_flagged() -> None:
     answer = ask("export", make_purchase(refunds=(make_refund(899),)))
     assert (answer.granted, answer.flags) == (True, ("partially_refunded",))
