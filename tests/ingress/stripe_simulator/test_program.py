@@ -10,9 +10,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import stripe
 
 from deploy.local.stripe_simulator.journal import FILE_NAME
+from tests.ingress.stripe_simulator.clocks import (
+    DAY,
+    HOUR,
+    NEW_YEAR,
+    advance,
+    invoices_of,
+    new_clock,
+    subscribe_on,
+)
+from tests.ingress.stripe_simulator.conftest import PRICES, PRODUCTS
 from tests.ingress.stripe_simulator.receiver import receiving
 from tests.ingress.stripe_simulator.sdk import Json, ask
 
@@ -116,3 +127,17 @@ async def test_busy_port_ends_with_one_sentence() -> None:
             assert running.process.returncode == 1
             assert port.encode() in said
             assert b"--port" in said
+
+
+async def test_kill_9_stops_no_clock(tmp_path: Path) -> None:
+    catalog = {"products": PRODUCTS, "prices": PRICES}
+    async with program("--port", "0", "--state", str(tmp_path)) as running, sdk(running) as client:
+        await running.control("seed", msgspec.json.encode(catalog))
+        clock = await new_clock(client)
+        made = await subscribe_on(client, clock, "price_month")
+        await advance(client, clock, NEW_YEAR + 31 * DAY)
+        running.process.kill()
+    async with program("--port", "0", "--state", str(tmp_path)) as again, sdk(again) as client:
+        assert [row["status"] for row in await invoices_of(client, made)] == ["draft", "paid"]
+        await advance(client, clock, NEW_YEAR + 59 * DAY + HOUR)
+        assert [row["status"] for row in await invoices_of(client, made)] == ["paid"] * 3

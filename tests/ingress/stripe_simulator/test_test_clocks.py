@@ -291,18 +291,3 @@ async def test_webhooks_of_a_clock_are_signed_in_real_time(
     for signature, body in receiver.received:
         stripe.WebhookSignature.verify_header(body.decode(), signature, "whsec_test", tolerance=60)
     assert {event["created"] for event in receiver.events} >= {NEW_YEAR, FEBRUARY, MARCH}
-
-
-async def test_state_of_a_clock_survives_in_the_agenda_of_a_restarted_simulator(
-    sim: SimulatorHandle, client: stripe.StripeClient
-) -> None:
-    clock = await new_clock(client)
-    made = await subscribe_on(client, clock, "price_month")
-    account = sim.account
-    rows = [(kind, row) for kind, found in account.rows.items() for row in found.values()]
-    account.agendas.clear()
-    account.noted.clear()
-    for kind, row in rows:
-        account.restore(kind, row)
-    await advance(client, clock, FEBRUARY + HOUR)
-    assert [row["status"] for row in await invoices_of(client, made)] == ["paid", "paid"]
