@@ -35,7 +35,7 @@ def lagging(events: Sequence[PendingEvent], fetched: Fetched) -> list[Recheck]:
         by_object.setdefault((event.object_kind, event.object_id), []).append(event)
     for key in list(by_object):
         for part in fetched.parts_of(key):
-            if part in fetched.missing:
+            if part in fetched.missing or part in fetched.unlinked:
                 by_object.setdefault(part, by_object[key])
     found = (_recheck(key, named, fetched) for key, named in sorted(by_object.items()))
     return [recheck for recheck in found if recheck is not None]

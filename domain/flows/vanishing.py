@@ -28,7 +28,7 @@ class Vanishing:
         self._seen.append((now, object_id))
         if len({seen for _, seen in self._seen}) > MOST:
             raise Unavailable(
-                f"Stripe shows none of {MOST + 1} objects that we mirror: nothing is written until that ends. "
+                f"Stripe shows none of {MOST + 1} objects we mirror: nothing is written until that ends. "
                 "Check that TOLLHOUSE_STRIPE_SECRET_KEY is this account's.",
                 code="objects_vanish",
                 alarm=True,

@@ -118,7 +118,10 @@ async def replace_items(
 async def upsert_purchase(
     connection: Connection, holder: Holder, object_kind: str, bought: BoughtLine
 ) -> None:
-    """Write one paid line as read now; `paid_at` stays what it was when the line was first seen paid."""
+    """Write one paid line as read now.
+
+    `paid_at` only grows: Stripe tells when a delayed payment arrived for 30 days, and its beginning for ever.
+    """
     purchase = bought.purchase
     await connection.execute(
         """
@@ -130,6 +133,7 @@ async def upsert_purchase(
             project = excluded.project, user_key = excluded.user_key,
             stripe_customer_id = excluded.stripe_customer_id, price_id = excluded.price_id,
             product_id = excluded.product_id, quantity = excluded.quantity,
+            paid_at = greatest(purchases.paid_at, excluded.paid_at),
             captured_minor = excluded.captured_minor, payment_intent_id = excluded.payment_intent_id,
             stripe_invoice_id = excluded.stripe_invoice_id, read_at = clock_timestamp()
         """,

@@ -199,3 +199,27 @@ async def test_the_order_of_all_events_never_matters_for_money(path: EventPath) 
         answers.add((answer["granted"], answer["reason"], tuple(answer.get("flags", ()))))
         assert await path.count_owed() == 0
     assert len(answers) == 1, answers
+
+
+async def test_a_delayed_payment_is_paid_when_it_arrives_and_stays_so(path: EventPath) -> None:
+    clock = await path.make_clock()
+    customer = await path.make_customer(test_clock=clock)
+    session = await path.open_checkout(customer, "pass", "once")
+    await path.stripe.pay_later(session)
+    await deliver_all(path)
+    assert not await path.is_granted()
+    await path.advance(clock, days=4)
+    await path.stripe.settle(session)
+    (arrived,) = await path.events(types=["checkout.session.async_payment_succeeded"])
+    await deliver_all(path)
+    (bought,) = (await path.facts()).purchases
+    assert bought.paid_at.timestamp() == arrived["created"]
+    (charge,) = await path.rows("SELECT created_at FROM payments")
+    assert (bought.paid_at - charge["created_at"]).days >= 4
+    # Stripe lists events for 30 days; what was read once is kept.
+    (completed,) = await path.events(types=["checkout.session.completed"])
+    await path.stripe.fail("/v1/events", status=200, times=100, body={"data": [], "has_more": False})
+    await path.deliver({**completed, "id": "evt_again"})
+    await path.drain()
+    (again,) = (await path.facts()).purchases
+    assert again.paid_at == bought.paid_at

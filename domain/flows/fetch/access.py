@@ -1,16 +1,23 @@
 """Parts that give access: customers, subscriptions, checkout sessions."""
 
+from datetime import UTC, datetime, timedelta
+
 from domain.flows.fetch import money
+from domain.flows.fetch.fetched import ObjectKey
 from domain.flows.fetch.reading import Reading, both
 from domain.rules.failures import needs_invoices
 from domain.rules.shapes import (
     MirroredSession,
     paid_through_invoice,
+    paid_when,
     parse_customer,
     parse_session,
     parse_subscription,
 )
 from domain.stripe_gateway import JsonObject
+
+#: How long Stripe lists events.
+EVENTS_KEPT = timedelta(days=30)
 
 SESSION = ["payment_intent.latest_charge.refunds"]
 
@@ -63,10 +70,29 @@ async def take_session(reading: Reading, answer: JsonObject, lines: list[JsonObj
         ("subscription", session.subscription_id) if session.subscription_id else None,
         ("invoice", session.invoice_id) if session.is_paid_elsewhere and session.invoice_id else None,
     )
-    found = _dated(reading, session) if session.is_paid_elsewhere else session
-    reading.fetched.sessions[session.session_id] = found
+    reading.fetched.sessions[session.session_id] = await _dated(reading, key, session)
 
 
-def _dated(reading: Reading, session: MirroredSession) -> MirroredSession:
-    invoice = reading.fetched.invoices.get(session.invoice_id or "")
-    return session if invoice is None else paid_through_invoice(session, invoice)
+async def _dated(reading: Reading, key: ObjectKey, session: MirroredSession) -> MirroredSession:
+    """The session with the instant at which its one-time lines were paid for."""
+    if session.is_paid_elsewhere:
+        invoice = reading.fetched.invoices.get(session.invoice_id or "")
+        return session if invoice is None else paid_through_invoice(session, invoice)
+    if not session.purchases or session.delayed_since is None:
+        return session
+    succeeded_at = await _success_of(reading, session.session_id, session.delayed_since)
+    if succeeded_at is None and session.delayed_since > datetime.now(UTC) - EVENTS_KEPT:
+        # A list may be behind; once it shows the success, the mirror takes the later instant.
+        reading.fetched.unlinked.add(key)
+    return session if succeeded_at is None else paid_when(session, succeeded_at)
+
+
+async def _success_of(reading: Reading, session_id: str, since: datetime) -> datetime | None:
+    """When a delayed payment arrived: only Stripe's own event says so, and it is read from Stripe."""
+    answers = await reading.list_all(
+        "/v1/events",
+        type="checkout.session.async_payment_succeeded",
+        created={"gte": int(since.timestamp())},
+    )
+    arrived = [one["created"] for one in answers if one["data"]["object"]["id"] == session_id]
+    return datetime.fromtimestamp(min(arrived), tz=UTC) if arrived else None

@@ -57,6 +57,8 @@ class MirroredSession(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     #: One-time lines that are paid for; empty while unpaid.
     purchases: tuple[BoughtLine, ...]
+    #: Its payment was begun then by a method whose success comes days later; None: it was paid at once.
+    delayed_since: datetime | None = None
 
     @property
     def is_paid_elsewhere(self) -> bool:
@@ -125,10 +127,15 @@ class _Subscription(Struct):
     test_clock: Reference = None
 
 
+class _Method(Struct):
+    type: str
+
+
 class _Charge(Struct):
     id: str
     created: int
     amount_captured: int
+    payment_method_details: _Method | None = None
 
 
 class _PaymentIntent(Struct):
@@ -164,6 +171,25 @@ class _Customer(Struct):
     metadata: dict[str, str] = {}
     test_clock: Reference = None
 
+
+#: Methods whose charge is made when payment begins and succeeds days later.
+#: Source: docs.stripe.com/payments/payment-methods ("delayed notification").
+DELAYED_METHODS = frozenset(
+    {
+        "acss_debit",
+        "au_becs_debit",
+        "bacs_debit",
+        "boleto",
+        "customer_balance",
+        "konbini",
+        "multibanco",
+        "nz_bank_account",
+        "oxxo",
+        "sepa_debit",
+        "sofort",
+        "us_bank_account",
+    }
+)
 
 #: `payment_status` values with which a one-time line is a purchase.
 PAID = frozenset({"paid", "no_payment_required"})
@@ -220,7 +246,10 @@ def parse_session(answer: dict[str, Any], lines: Sequence[dict[str, Any]]) -> Mi
     """
     found = convert(answer, _Session)
     intent = found.payment_intent
+    charge = _charge(found)
+    is_delayed = charge is not None and _method(charge) in DELAYED_METHODS
     return MirroredSession(
+        delayed_since=when(charge.created) if charge is not None and is_delayed else None,
         session_id=found.id,
         customer_id=id_of(found.customer),
         checkout_ref=found.client_reference_id,
@@ -236,9 +265,11 @@ def parse_session(answer: dict[str, Any], lines: Sequence[dict[str, Any]]) -> Mi
 
 def paid_through_invoice(session: MirroredSession, invoice: Invoice) -> MirroredSession:
     """The session with its one-time lines paid when its invoice was."""
-    paid_at = invoice.paid_at
-    if paid_at is None:
-        return session
+    return session if invoice.paid_at is None else paid_when(session, invoice.paid_at)
+
+
+def paid_when(session: MirroredSession, paid_at: datetime) -> MirroredSession:
+    """The session with its one-time lines paid at that instant."""
     purchases = tuple(
         msgspec.structs.replace(bought, purchase=msgspec.structs.replace(bought.purchase, paid_at=paid_at))
         for bought in session.purchases
@@ -250,7 +281,7 @@ def _purchases(session: _Session, lines: Sequence[_Line]) -> tuple[BoughtLine, .
     if session.status != "complete" or session.payment_status not in PAID:
         return ()
     intent = session.payment_intent if isinstance(session.payment_intent, _PaymentIntent) else None
-    charge = intent.latest_charge if intent and isinstance(intent.latest_charge, _Charge) else None
+    charge = _charge(session)
     return tuple(
         BoughtLine(
             currency=line.currency or session.currency or "",
@@ -269,6 +300,15 @@ def _purchases(session: _Session, lines: Sequence[_Line]) -> tuple[BoughtLine, .
         for line in lines
         if line.price is not None and line.price.type == "one_time"
     )
+
+
+def _charge(session: _Session) -> _Charge | None:
+    intent = session.payment_intent if isinstance(session.payment_intent, _PaymentIntent) else None
+    return intent.latest_charge if intent and isinstance(intent.latest_charge, _Charge) else None
+
+
+def _method(charge: _Charge) -> str | None:
+    return charge.payment_method_details.type if charge.payment_method_details else None
 
 
 def _item(item: _Item) -> SubscriptionItem:
