@@ -223,3 +223,87 @@ async def test_a_delayed_payment_is_paid_when_it_arrives_and_stays_so(path: Even
     await path.drain()
     (again,) = (await path.facts()).purchases
     assert again.paid_at == bought.paid_at
+
+
+async def test_a_one_time_line_of_a_subscriptions_checkout_is_a_purchase_once(path: EventPath) -> None:
+    customer = await path.make_customer()
+    made = await path.create(
+        "/v1/checkout/sessions",
+        {
+            "mode": "subscription",
+            "customer": customer,
+            "line_items": [
+                {"price": "price_acme.pro.month", "quantity": 1},
+                {"price": "price_acme.pass.once", "quantity": 1},
+            ],
+            "success_url": "http://localhost:3000/ok",
+            "cancel_url": "http://localhost:3000/no",
+        },
+    )
+    await path.stripe.pay(made["id"])
+    await deliver_all(path, shuffled=11)
+    (bought,) = (await path.facts()).purchases
+    (invoice,) = await path.rows("SELECT paid_at, total_minor FROM invoices")
+    assert (bought.object_id, bought.paid_at) == (made["id"], invoice["paid_at"])
+    assert bought.captured_minor == invoice["total_minor"]
+    (charge,) = await path.rows("SELECT payment_intent_id FROM payments")
+    await refund(path, charge["payment_intent_id"])
+    await deliver_only(path, "refund.")
+    facts = await path.facts()
+    assert [one.status for one in facts.purchases[0].refunds] == ["succeeded"]
+    assert facts.subscriptions[0].status == "active"
+    assert await path.is_granted(), "a refund takes the purchase, not the subscription"
+
+
+async def test_an_open_invoice_paid_by_card_is_a_purchase_that_a_refund_ends(path: EventPath) -> None:
+    customer = await path.make_customer()
+    await path.stripe.change_card(customer, "pm_card_visa")
+    invoice = await path.make_invoice(
+        customer, "price_acme.pass.once", collection_method="charge_automatically", days_until_due=None
+    )
+    await path.create(f"/v1/invoices/{invoice}/pay", {})
+    await deliver_all(path)
+    assert (await export(path))["reason"] == "purchase"
+    (row,) = await path.rows("SELECT payment_intent_id FROM invoice_payments WHERE status = 'paid'")
+    await refund(path, row["payment_intent_id"])
+    await deliver_only(path, "refund.")
+    assert (await export(path))["reason"] == "refunded"
+
+
+async def test_a_trial_that_does_not_convert_is_grace_after_a_trial(path: EventPath) -> None:
+    clock = await path.make_clock()
+    customer = await path.make_customer(test_clock=clock)
+    made = await path.create(
+        "/v1/checkout/sessions",
+        {
+            "mode": "subscription",
+            "customer": customer,
+            "line_items": [{"price": "price_acme.pro.month", "quantity": 1}],
+            "subscription_data": {"trial_period_days": 14},
+            "success_url": "http://localhost:3000/ok",
+            "cancel_url": "http://localhost:3000/no",
+        },
+    )
+    await path.stripe.pay(made["id"])
+    await path.stripe.change_card(customer, "pm_card_chargeCustomerFail")
+    await path.advance(clock, days=15)
+    await deliver_all(path)
+    (subscription,) = (await path.facts()).subscriptions
+    assert (subscription.status, subscription.is_failing_after_trial) == ("past_due", True)
+    assert [item.is_paid_for for item in subscription.items] == [True], "by the trial's invoice of nothing"
+    assert (await export(path))["reason"] == "in_grace"
+
+
+async def test_a_void_pause_keeps_access_to_what_is_paid(path: EventPath) -> None:
+    customer = await path.make_customer()
+    session = await path.buy(customer, "pro", "month")
+    found = await path.retrieve(f"/v1/checkout/sessions/{session}")
+    await path.create(
+        f"/v1/subscriptions/{found['subscription']}", {"pause_collection": {"behavior": "void"}}
+    )
+    await deliver_all(path)
+    (subscription,) = (await path.facts()).subscriptions
+    assert subscription.paid_through == subscription.items[0].period_end
+    stored = await path.stored()
+    assert stored is not None
+    assert stored.segments[0].ends_at == subscription.paid_through
