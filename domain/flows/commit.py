@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Broken
 from domain.flows.fetch import Fetched
 from domain.flows.judge import Verdict, judge
 from domain.flows.recheck import lagging, set_rechecks, unconfirmed
@@ -113,9 +112,6 @@ async def _write_shared(
 ) -> Committed:
     """A product, a price or a test clock: mirrored for itself, and no user's answers depend on it."""
     target = work.claim.target
-    error = work.fetched.error_of((target.kind, target.stripe_id))
-    if error is not None:
-        raise Broken(error)
     shared = await write_shared(connection, target.kind, target.stripe_id, work.fetched)
     state = EventState.PROCESSED if shared.reason is None else EventState.FOREIGN
     await _finish(connection, events, state, shared.reason)

@@ -11,7 +11,7 @@ from domain.context import Context
 from domain.flows.fetch import Fetched, ObjectKey
 from domain.flows.judge import Wish, wish_of
 from domain.model import PendingEvent, TargetRef
-from domain.rules.closure import MAX_RECHECKS, awaited_by, is_older, is_thin
+from domain.rules.closure import MAX_RECHECKS, awaited_by, is_older, is_outdated, is_thin
 from domain.store import timers
 from domain.store.session import Connection
 
@@ -86,7 +86,11 @@ def _recheck(key: ObjectKey, events: Sequence[PendingEvent], fetched: Fetched) -
         return _again(kind, stripe_id, Wish(count=count))
     read = fetched.watched.get(key, {})
     awaited = [announced for event in events for announced in _announced(kind, event)]
-    open_ = tuple(announced for announced in awaited if is_older(announced, read))
+    open_ = tuple(
+        announced
+        for announced in awaited
+        if is_older(announced, read) and not is_outdated(kind, announced, read)
+    )
     if not open_ and any(_is_thin(event) for event in events):
         # Nothing to compare the read with: it is repeated once.
         return Recheck(object_kind=kind, object_id=stripe_id, wish=Wish(count=MAX_RECHECKS))

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from domain.errors import Broken
-from domain.rules.closure import awaited_by, is_older, watched_fields
+from domain.rules.closure import awaited_by, is_older, is_outdated, watched_fields
 from domain.rules.shapes import parse_customer, parse_session, parse_subscription
 
 PRICE = {"id": "price_1", "product": "prod_1", "type": "recurring"}
@@ -138,3 +138,55 @@ def test_a_deleted_customer_is_a_stub() -> None:
     found = parse_customer({"id": "cus_1", "object": "customer", "deleted": True})
     assert found.is_deleted
     assert found.ref is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "awaited", "read"),
+    [
+        ("invoice", {"status": "open", "amount_paid": 0}, {"status": "paid", "amount_paid": 5}),
+        ("invoice", {"status": "uncollectible"}, {"status": "void"}),
+        ("invoice", {"status": "draft"}, {"status": "open"}),
+        ("payment_intent", {"status": "requires_action"}, {"status": "succeeded"}),
+        ("invoice_payment", {"status": "open"}, {"status": "paid"}),
+        ("subscription", {"status": "incomplete"}, {"status": "active"}),
+        ("subscription", {"status": "active"}, {"status": "canceled"}),
+        (
+            "checkout.session",
+            {"status": "open", "payment_status": "unpaid"},
+            {"status": "complete", "payment_status": "unpaid"},
+        ),
+        (
+            "checkout.session",
+            {"status": "complete", "payment_status": "unpaid"},
+            {"status": "complete", "payment_status": "paid"},
+        ),
+    ],
+)
+def test_an_announcement_of_what_never_comes_back_is_not_waited_for(
+    kind: str, awaited: dict[str, Any], read: dict[str, Any]
+) -> None:
+    assert is_older(awaited, read)
+    assert is_outdated(kind, awaited, read)
+
+
+@pytest.mark.parametrize(
+    ("kind", "awaited", "read"),
+    [
+        ("invoice", {"status": "paid"}, {"status": "open"}),
+        ("invoice", {"status": "paid"}, {"status": "uncollectible"}),
+        ("invoice", {"status": "open"}, {"status": "draft"}),
+        ("payment_intent", {"status": "succeeded"}, {"status": "processing"}),
+        ("subscription", {"status": "past_due"}, {"status": "active"}),
+        ("subscription", {"status": "active"}, {"status": "incomplete"}),
+        ("subscription", {"status": "active"}, {}),
+        ("refund", {"status": "failed"}, {"status": "succeeded"}),
+        ("dispute", {"status": "needs_response"}, {"status": "won"}),
+        (
+            "checkout.session",
+            {"status": "complete", "payment_status": "paid"},
+            {"status": "complete", "payment_status": "unpaid"},
+        ),
+    ],
+)
+def test_what_may_still_come_is_waited_for(kind: str, awaited: dict[str, Any], read: dict[str, Any]) -> None:
+    assert not is_outdated(kind, awaited, read)
