@@ -143,10 +143,13 @@ class EventPath:
 
     async def delete_customer(self, customer_id: str) -> None:
         """As somebody would in the dashboard."""
+        await self.delete(f"/v1/customers/{customer_id}")
+
+    async def delete(self, path: str) -> None:
         async with (
             aiohttp.ClientSession() as client,
             client.delete(
-                f"{self.stripe.url}/v1/customers/{customer_id}",
+                f"{self.stripe.url}{path}",
                 headers={"authorization": f"Bearer {self.stripe.secret_key}"},
             ) as response,
         ):

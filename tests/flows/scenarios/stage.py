@@ -1,0 +1,255 @@
+"""Where a scenario plays: it acts as customers, banks and the dashboard do, and says what apps must be told.
+
+Every step's events go through the real receiver and the real worker, in the way that the run's mode says.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from deploy.local.stripe_simulator.store import Json
+from domain.flows.lookup import Lookup
+from domain.flows.read_catalog import find_head
+from domain.flows.sweep import fire_timers
+from domain.model import EntitlementSet, StoredSet
+from domain.rules.answer import answer_at
+from domain.rules.catalog import Catalog
+from tests.flows.event_path import EventPath
+from tests.flows.scenarios.books import Books
+from tests.flows.scenarios.modes import Mode
+from tests.unit.rules.oracle import expected
+
+#: When every test clock begins: 31 days of January, 28 of February.
+NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+FEBRUARY, MARCH = NEW_YEAR + 31 * DAY, NEW_YEAR + 59 * DAY
+#: Stripe finalizes and charges a renewal's invoice an hour after the period began.
+FIRST_ATTEMPT = FEBRUARY + HOUR
+GOOD_CARD, BAD_CARD = "pm_card_visa", "pm_card_chargeCustomerFail"
+
+Said = dict[str, Any]
+
+
+def yes(reason: str, value: Any = True, *, until: datetime | None = None, flags: Sequence[str] = ()) -> Said:  # noqa: FBT002 - a feature's value
+    """Granted, until an instant (None: no end is known)."""
+    said: Said = {"granted": True, "reason": reason, "value": value, "ends_at": until}
+    return {**said, "flags": list(flags)}
+
+
+def no(reason: str) -> Said:
+    return {"granted": False, "reason": reason, "ends_at": None, "flags": []}
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A user of a project, and the customer that Stripe knows them by."""
+
+    user_id: str
+    customer: str
+    project: str = "acme"
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    #: How many events Stripe had made when it was said.
+    after: int
+    person: Person
+    app: str
+    #: None: the answer of the present.
+    at: datetime | None
+    said: dict[str, Said]
+
+
+class Stage:
+    """One deployment, one Stripe account with one test clock, and its people."""
+
+    def __init__(self, path: EventPath, mode: Mode) -> None:
+        self.path = path
+        self.stripe = path.stripe
+        self.mode = mode
+        self.lookup = Lookup(path.context)
+        self.people: list[Person] = []
+        self._clock: str | None = None
+        self._delivered = 0
+        self._said: list[Expectation] = []
+
+    # ── people, time, and what is done at Stripe ──
+
+    async def person(self, user_id: str = "u_1", project: str = "acme", *, card: str | None = None) -> Person:
+        """A linked customer on the clock; with a card, one who can be charged without a checkout."""
+        customer = await self.path.make_customer(user_id, project, test_clock=await self.clock())
+        if card is not None:
+            await self.stripe.change_card(customer, card)
+        person = Person(user_id, customer, project)
+        self.people.append(person)
+        return person
+
+    async def clock(self) -> str:
+        if self._clock is None:
+            begins = {"frozen_time": int(NEW_YEAR.timestamp())}
+            self._clock = (await self.post("/v1/test_helpers/test_clocks", **begins))["id"]
+        return self._clock
+
+    async def advance(self, to: datetime) -> None:
+        await self.stripe.advance(await self.clock(), int(to.timestamp()))
+
+    async def post(self, path: str, **params: Any) -> Json:
+        return await self.path.create(path, params)
+
+    async def read(self, path: str) -> Json:
+        return await self.path.retrieve(path)
+
+    async def delete(self, path: str) -> None:
+        await self.path.delete(path)
+
+    async def open_checkout(self, person: Person, *prices: str, **params: Any) -> str:
+        """The id of an open session for one of each price."""
+        rows = [self.stripe.account.load("price", price) for price in prices]
+        is_recurring = any(row["recurring"] for row in rows)
+        made = await self.post(
+            "/v1/checkout/sessions",
+            mode="subscription" if is_recurring else "payment",
+            customer=person.customer,
+            line_items=[{"price": price, "quantity": 1} for price in prices],
+            success_url="http://localhost:3000/ok",
+            **params,
+        )
+        return str(made["id"])
+
+    async def buy(self, person: Person, *prices: str, **params: Any) -> Json:
+        """Open a checkout and pay by card; the session as it is then."""
+        session_id = await self.open_checkout(person, *prices, **params)
+        await self.stripe.pay(session_id)
+        return await self.read(f"/v1/checkout/sessions/{session_id}")
+
+    async def subscribe(self, person: Person, *prices: str, **params: Any) -> str:
+        """A subscription made by a checkout; its id."""
+        return str((await self.buy(person, *prices, **params))["subscription"])
+
+    async def change(self, subscription: str, **params: Any) -> Json:
+        return await self.post(f"/v1/subscriptions/{subscription}", **params)
+
+    async def switch(self, subscription: str, price: str, **params: Any) -> Json:
+        """Another price for the one item of a subscription."""
+        (item,) = (await self.read(f"/v1/subscriptions/{subscription}"))["items"]["data"]
+        return await self.change(subscription, items=[{"id": item["id"], "price": price}], **params)
+
+    # ── what an app must be told ──
+
+    async def expects(
+        self, person: Person, *, app: str = "editor", at: datetime | None = None, **said: Said
+    ) -> None:
+        """The answers for these features: now, or as already stored for a later instant.
+
+        Where everything is late only what is said after the last event can hold, and is checked at the end.
+        """
+        expectation = Expectation(after=self._happened(), person=person, app=app, at=at, said=said)
+        self._said.append(expectation)
+        if not self.mode.is_late:
+            await self._deliver()
+            await self._check(expectation)
+
+    async def settle(self) -> None:
+        """The end: whatever arrived in whatever order, apps are told what the oracle reads in the books."""
+        await self._deliver()
+        last = [one for one in self._said if one.after == self._happened()]
+        assert last, "nothing is said of the end"
+        for expectation in last:
+            await self._check(expectation)
+        before = await self._versions()
+        await self._look_again()
+        assert await self._versions() == before, "what was read again changed an answer"
+        await self._owes_nothing()
+        for person in self.people:
+            await self._compare(person)
+
+    async def _deliver(self) -> None:
+        events = list(self.stripe.account.rows.get("event", {}).values())[self._delivered :]
+        self._delivered += len(events)
+        for body in self.mode.deliveries(self.stripe.account, events):
+            await self.path.deliver_bytes(body)
+        await self.path.drain()
+
+    def _happened(self) -> int:
+        return len(self.stripe.account.rows.get("event", {}))
+
+    async def _check(self, expectation: Expectation) -> None:
+        person, app, at = expectation.person, expectation.app, expectation.at
+        answers = await self.answers(person, app, at)
+        told = {feature: _in_words(answers[feature]) for feature in expectation.said}
+        said = {name: {"value": told[name]["value"], **words} for name, words in expectation.said.items()}
+        assert told == said, f"{person.user_id} in {app} at {at or 'present'}"
+
+    async def answers(self, person: Person, app: str, at: datetime | None = None) -> dict[str, Any]:
+        """What the read API answers now; or what is stored for `at`, however late the worker will be."""
+        if at is None:
+            found = await self.lookup.find(person.project, app, person.user_id)
+        else:
+            stored = await self._stored(person, app)
+            found = answer_at(msgspec.structs.replace(stored, clock_at=None), person.user_id, at)
+        answers: dict[str, Any] = msgspec.json.decode(found.body)["entitlements"]
+        return answers
+
+    # ── the end ──
+
+    async def _look_again(self) -> None:
+        """Whatever still waits to be read again is; what was awaited of old payloads never comes."""
+        for _ in range(5):
+            await self.path.make_due("recheck")
+            if not await fire_timers(self.path.context):
+                return
+            await self.path.drain()
+
+    async def _owes_nothing(self) -> None:
+        assert await self.path.count_owed() == 0
+        assert (await self.path.states()).keys() <= {"processed", "ignored", "foreign"}
+        unwell = [target for target in await self.path.targets() if target["state"] != "active"]
+        assert unwell == []
+
+    async def _compare(self, person: Person) -> None:
+        """Every stored segment from now on, and the cached copy, against the oracle."""
+        catalog = await self._catalog(person.project)
+        customers = [one.customer for one in self.people if one.user_id == person.user_id]
+        facts = Books(self.stripe.account, customers).facts()
+        for app in catalog.apps:
+            stored = await self._stored(person, app)
+            assert await self.path.cached(person.user_id, app, person.project) == stored
+            present = stored.clock_at or datetime.now(UTC)
+            for segment in stored.segments:
+                if segment.ends_at is not None and segment.ends_at <= present:
+                    continue
+                at = max(segment.begins_at, present)
+                told = msgspec.json.decode(bytes(segment.entitlements))
+                assert told == _as_json(expected(facts, catalog, app, at)), f"{person} in {app} at {at}"
+
+    async def _catalog(self, project: str) -> Catalog:
+        async with self.path.context.database.connection() as connection:
+            head = await find_head(connection, project)
+        assert head is not None
+        return head.catalog
+
+    async def _stored(self, person: Person, app: str) -> StoredSet:
+        stored = await self.path.stored(person.user_id, app, person.project)
+        assert stored is not None, f"nothing is stored for {person.user_id} in {app}"
+        return stored
+
+    async def _versions(self) -> list[dict[str, Any]]:
+        return await self.path.rows("SELECT user_key, app, last_version FROM entitlements ORDER BY 1, 2")
+
+
+def _in_words(answer: dict[str, Any]) -> Said:
+    ends_at = answer.get("ends_at")
+    return {
+        "granted": answer["granted"],
+        "reason": answer["reason"],
+        "value": answer["value"],
+        "ends_at": None if ends_at is None else datetime.fromisoformat(ends_at),
+        "flags": answer.get("flags", []),
+    }
+
+
+def _as_json(answers: EntitlementSet) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answers))
+    return decoded
