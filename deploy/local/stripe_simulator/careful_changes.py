@@ -15,6 +15,8 @@ from deploy.local.stripe_simulator.subscriptions import ENDED, emit_update, item
 
 #: What may still be changed of a subscription that has ended.
 CHANGEABLE_AFTER_END = {"cancellation_details", "metadata"}
+#: And of one whose first invoice is not paid.
+CHANGEABLE_BEFORE_START = {*CHANGEABLE_AFTER_END, "default_payment_method", "description"}
 #: What a change that may have to wait can consist of.
 PENDABLE = {
     "billing_cycle_anchor",
@@ -27,11 +29,18 @@ PENDABLE = {
 
 
 def change_as_asked(account: Account, row: Json, asked: Json, request: Json | None) -> None:
-    """Change the subscription by its payment behaviour; refused when it has ended."""
+    """Change the subscription by its payment behaviour; refused when it has ended or not begun."""
     if row["status"] in ENDED and (alien := asked.keys() - CHANGEABLE_AFTER_END):
         raise refused(
             "A canceled subscription can only update its cancellation_details and metadata.", min(alien)
         )
+    if row["status"] == "incomplete" and (alien := asked.keys() - CHANGEABLE_BEFORE_START):
+        raise refused(
+            f"The first invoice of this subscription is not paid: `{min(alien)}` cannot be changed yet.",
+            min(alien),
+        )
+    if row["status"] == "paused" and "trial_end" in asked:
+        raise refused("A paused subscription has no trial: resume it first.", "trial_end")
     if asked.get("payment_behavior") in {"error_if_incomplete", "pending_if_incomplete"}:
         change_carefully(account, row, asked, request)
     else:

@@ -218,6 +218,18 @@ async def test_first_payment_that_fails_leaves_it_incomplete_for_23_hours(
     assert ("payment_intent.canceled", NEW_YEAR + 23 * HOUR) in await happened(client, "payment_intent")
 
 
+async def test_incomplete_subscription_cannot_be_changed_but_gets_another_card(
+    client: stripe.StripeClient,
+) -> None:
+    made = await subscribe_on(client, await new_clock(client), "price_month", card=DECLINED)
+    path = f"/v1/subscriptions/{made['id']}"
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        await ask(client, "post", path, cancel_at_period_end=True)
+    assert caught.value.param == "cancel_at_period_end"
+    card = await change_card(client, made["customer"], "pm_card_visa")
+    assert (await ask(client, "post", path, default_payment_method=card))["default_payment_method"] == card
+
+
 @pytest.mark.parametrize(("verb", "status"), [("pay", "active"), ("void", "incomplete_expired")])
 async def test_first_invoice_decides_what_becomes_of_an_incomplete_subscription(
     client: stripe.StripeClient, verb: str, status: str
