@@ -166,6 +166,16 @@ def stripe_mode(secret_key: str) -> Mode:
     )
 
 
+#: Reads per second: below what Stripe allows an account (25 in test, 100 in live mode), so that the rest
+#: stays for checkouts and for whatever else uses the account.
+DEFAULT_RATE: dict[Mode, float] = {"test": 20.0, "live": 60.0}
+
+
+def rate_of(settings: Settings, mode: Mode) -> float:
+    """Reads of Stripe per second that all processes share; 0 is unlimited."""
+    return settings.stripe_rate if settings.stripe_rate >= 0 else DEFAULT_RATE[mode]
+
+
 def _given(environ: Mapping[str, str]) -> dict[str, str]:
     fields = set(Settings.__struct_fields__)
     given: dict[str, str] = {}

@@ -15,17 +15,13 @@ import stripe
 from stripe import oauth_error
 
 from domain.errors import Broken, ObjectMissing, Unavailable
-from domain.settings import Settings, stripe_mode
+from domain.settings import Settings, rate_of, stripe_mode
 
 JsonObject = dict[str, Any]
 Reserve = Callable[[], Awaitable[None]]
 
 #: Stripe's own maximum for a list page.
 PAGE = 100
-
-#: Reads per second: below what Stripe allows an account (25 in test, 100 in live mode), so that the rest
-#: stays for checkouts and for whatever else uses the account.
-DEFAULT_RATE = {"test": 20.0, "live": 60.0}
 
 #: What becomes of each class of the SDK. A test fails when the SDK gains one that is not here.
 #: "request": decided by status and code, see `_translate_request`.
@@ -76,9 +72,7 @@ class StripeGateway:
         key = settings.stripe_secret_key.reveal()
         self.mode = stripe_mode(key)
         #: Reads per second that all processes share; 0 is unlimited.
-        self.rate = (
-            settings.stripe_rate if settings.stripe_rate >= 0 else {"test": 20.0, "live": 60.0}[self.mode]
-        )
+        self.rate = rate_of(settings, self.mode)
         stripe.enable_telemetry = False
         self._http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_s)
         self._client = stripe.StripeClient(
