@@ -9,7 +9,7 @@ from dramatiq import Broker
 from domain.errors import Unavailable
 from domain.settings import Settings
 from domain.telemetry import get_logger
-from workers.broker import QUEUE_AWAY, make_broker, make_message
+from workers.broker import QUEUE, QUEUE_AWAY, make_broker, make_message
 
 log = get_logger()
 
@@ -17,6 +17,21 @@ log = get_logger()
 MOST_WAITING = 10_000
 #: After a failure the queue is left alone for so long.
 PAUSE_S = 0.5
+
+
+async def count_bells(settings: Settings) -> int:
+    """How many bells wait in the queue, those being answered included.
+
+    Raises:
+        Unavailable: the queue is away.
+    """
+    broker = make_broker(settings)
+    try:
+        return int(await asyncio.to_thread(broker.do_qsize, QUEUE))
+    except QUEUE_AWAY as error:
+        raise Unavailable(f"the queue did not answer: {type(error).__name__}") from error
+    finally:
+        broker.close()
 
 
 class Bell:

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
     "customers": ("customers", "Say whose a Stripe customer is that Tollhouse did not make."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
+    "status": ("status", "Say how the deployment is doing, and what to do next."),
     "dead": ("dead", "See what gave up, retry it, or discard it."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }

@@ -1,15 +1,10 @@
 """`tollhouse dead` as an operator types it."""
 
-import asyncio
-from typing import Any
-
-import msgspec
 import pytest
-from click.testing import CliRunner, Result
 
 from domain.context import Context
 from domain.settings import Settings
-from ingress.cli.main import tollhouse
+from tests.ingress.terminal import answer_in, type_in
 from tests.ingress.test_cli import call
 from tests.seeds import seed_catalog, seed_dead
 
@@ -19,18 +14,6 @@ async def ready(context: Context) -> Context:
     await seed_catalog(context)
     await seed_dead(context)
     return context
-
-
-async def type_in(settings: Settings, *words: str) -> Result:
-    """Run `tollhouse WORDS` in this process, on a loop of its own."""
-    environ = {"TOLLHOUSE_DATABASE_URL": settings.database_url.reveal(), "TOLLHOUSE_ENV": "test"}
-    return await asyncio.to_thread(CliRunner().invoke, tollhouse, words, env=environ)
-
-
-async def answer(settings: Settings, *words: str) -> Any:
-    done = await type_in(settings, *words, "--json")
-    assert done.exit_code == 0, done.output
-    return msgspec.json.decode(done.stdout)
 
 
 async def test_the_list_names_the_user_the_error_and_what_to_do(ready: Context, settings: Settings) -> None:
@@ -43,14 +26,14 @@ async def test_the_list_names_the_user_the_error_and_what_to_do(ready: Context, 
     assert all(
         text in shown for text in ("tollhouse dead retry cus_1", "evt_1", "customer.updated", "pending")
     )
-    assert [one["id"] for one in (await answer(settings, "dead", "list", "--project", "acme"))["data"]] == [
-        "cus_1"
-    ]
-    assert (await answer(settings, "dead", "show", "re_1"))["dead"]["user_id"] is None
+    assert [
+        one["id"] for one in (await answer_in(settings, "dead", "list", "--project", "acme"))["data"]
+    ] == ["cus_1"]
+    assert (await answer_in(settings, "dead", "show", "re_1"))["dead"]["user_id"] is None
 
 
 async def test_all_that_gave_up_is_retried_and_one_is_discarded(ready: Context, settings: Settings) -> None:
-    retried = await answer(settings, "dead", "retry", "--all", "--project", "acme", "--reason", "repaired")
+    retried = await answer_in(settings, "dead", "retry", "--all", "--project", "acme", "--reason", "repaired")
     assert [one["id"] for one in retried["retried"]] == ["cus_1"]
     done = await type_in(settings, "dead", "discard", "re_1", "--reason", "not ours")
     assert (done.exit_code, done.stdout) == (0, "re_1: given up; 1 events are ignored.\n")

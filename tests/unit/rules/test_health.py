@@ -1,0 +1,101 @@
+"""Health from figures: what is well says so, and what is not says what to do next."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from domain.rules.health import Figures, Part, judge_figures, overall
+
+WELL = Figures(
+    owed_targets=2,
+    leased_targets=1,
+    expired_leases=0,
+    backing_off=0,
+    worst_attempts=0,
+    worst_error=None,
+    unswept=0,
+    pending_events=3,
+    oldest_pending_s=0.4,
+    untried_s=0.4,
+    dead_targets=0,
+    failed_events=0,
+    lag_minutes=10,
+    lag_events=100,
+    lag_p50_s=0.05,
+    lag_p95_s=0.3,
+    lag_max_s=4.0,
+    stripe_rate=20.0,
+    next_slot_s=0.0,
+    slow_until=None,
+    deployment="Stripe account acct_1, test mode, local",
+    sessions={"scheduler": 2, "worker": 8},
+    overdue_timers=1,
+    overdue_timers_s=0.2,
+    overdue_boundaries=1,
+    overdue_boundaries_s=0.2,
+    users_behind=0,
+    behind_s=None,
+)
+
+
+def unwell(**changes: Any) -> list[Part]:
+    return [part for part in judge_figures(replace(WELL, **changes)) if part.health != "healthy"]
+
+
+def test_what_is_worked_off_within_seconds_is_healthy() -> None:
+    assert unwell() == []
+    assert overall(judge_figures(WELL)) == "healthy"
+    assert all(part.next is None for part in judge_figures(WELL))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said", "next_"),
+    [
+        ("deployment", {"deployment": None}, "not judged", "TOLLHOUSE_STRIPE_SECRET_KEY"),
+        ("backlog", {"untried_s": 61.0, "sessions": {"scheduler": 1}}, "61 s", "no worker is connected"),
+        ("backlog", {"untried_s": 300.0, "oldest_pending_s": 300.0}, "5 min", "sync_postponed"),
+        ("retries", {"backing_off": 2, "worst_attempts": 4, "worst_error": "a shape"}, "a shape", "cause"),
+        ("gave_up", {"dead_targets": 1}, "1 dead", "tollhouse dead list"),
+        ("gave_up", {"failed_events": 3}, "3 failed", "tollhouse dead list"),
+        ("lag", {"lag_p95_s": 61.0}, "p95 61 s", "add workers"),
+        ("stripe_budget", {"next_slot_s": 2.5}, "postponed", "TOLLHOUSE_STRIPE_RATE"),
+        ("stripe_budget", {"slow_until": datetime(2026, 1, 1, tzinfo=UTC)}, "after a 429", "wait"),
+        ("scheduler", {"sessions": {"worker": 3}}, "worker 3", "workers.scheduler"),
+        ("scheduler", {"overdue_timers_s": 61.0}, "1 timers", "job_failed"),
+        ("scheduler", {"overdue_boundaries_s": 7200.0}, "2 h", "job_failed"),
+        ("scheduler", {"unswept": 7}, "7 owed targets", "job_failed"),
+        ("catalog", {"users_behind": 5, "behind_s": 601.0}, "5 users", "catalog status"),
+    ],
+)
+def test_what_is_not_well_is_named_with_what_to_do(
+    part: str, changes: dict[str, Any], said: str, next_: str
+) -> None:
+    (found,) = unwell(**changes)
+    assert (found.name, found.health) == (part, "degraded")
+    assert said in found.finding
+    assert found.next is not None
+    assert next_ in found.next
+
+
+def test_a_minute_is_the_border_between_busy_and_late() -> None:
+    assert unwell(untried_s=60.0, lag_p95_s=60.0, overdue_timers_s=60.0, next_slot_s=2.0) == []
+
+
+def test_an_old_event_that_was_tried_is_no_backlog_of_the_workers() -> None:
+    assert unwell(oldest_pending_s=3_600.0, untried_s=None) == []
+
+
+def test_users_of_a_new_catalog_follow_in_the_background() -> None:
+    assert unwell(users_behind=1_000, behind_s=599.0) == []
+
+
+def test_nothing_processed_and_nothing_known_are_no_fault() -> None:
+    changes = {"lag_events": 0, "lag_p50_s": None, "lag_p95_s": None, "lag_max_s": None, "stripe_rate": None}
+    assert unwell(**changes, pending_events=0, oldest_pending_s=None, untried_s=None) == []
+
+
+def test_the_whole_is_as_well_as_its_worst_part() -> None:
+    parts = [Part(name=health, health=health, finding="") for health in ("healthy", "degraded", "down")]
+    assert [overall(parts[:count]) for count in (0, 1, 2, 3)] == ["healthy", "healthy", "degraded", "down"]
