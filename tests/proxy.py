@@ -1,9 +1,15 @@
 """A TCP proxy on loopback that can be cut or stalled: how a test takes a server away and gives it back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
+
+Change = Callable[[bytes], bytes]
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
 
 
 class Proxy:
@@ -62,17 +68,24 @@ class Proxy:
                 writer.transport.abort()
                 far_writer.transport.abort()
                 return
-            for source, target in ((reader, far_writer), (far_reader, writer)):
-                pipe = asyncio.create_task(self._pipe(source, target))
+            for source, target, change in (
+                (reader, far_writer, self._asked()),
+                (far_reader, writer, _as_it_is),
+            ):
+                pipe = asyncio.create_task(self._pipe(source, target, change))
                 self._pipes.add(pipe)
                 pipe.add_done_callback(self._pipes.discard)
 
-    async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    def _asked(self) -> Change:
+        """What happens to the bytes that a client sends on one connection."""
+        return _as_it_is
+
+    async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, change: Change) -> None:
         self._writers.add(target)
         try:
             while data := await source.read(65_536):
                 await self._flowing.wait()
-                target.write(data)
+                target.write(change(data))
                 await target.drain()
         except OSError:
             pass
