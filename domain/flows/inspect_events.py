@@ -11,7 +11,8 @@ from domain.context import Context
 from domain.errors import Rejected, Unknown
 from domain.model import EventState
 from domain.rules.events import OLD_NAMES, USED
-from domain.store import inbox
+from domain.store import event_counts, inbox
+from domain.store.event_counts import EventCount
 from domain.store.inbox import EventRow
 
 MOST = 100
@@ -70,6 +71,12 @@ async def list_events(
     return EventPage(
         data=page, next_cursor=f"{last.received_at.isoformat()}_{last.event_id}" if last else None
     )
+
+
+async def count_events(context: Context) -> list[EventCount]:
+    """How many events ended how; an error of one event as its reason is one row of its own."""
+    async with context.database.connection() as connection:
+        return await event_counts.count_events(connection)
 
 
 async def show_event(context: Context, event_id: str) -> EventDetail:

@@ -2,7 +2,7 @@
 
 import click
 
-from domain.flows.inspect_events import list_events, show_event, used_types
+from domain.flows.inspect_events import count_events, list_events, show_event, used_types
 from domain.flows.replay import requeue as requeue_events
 from domain.model import EventState
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table
@@ -45,6 +45,25 @@ async def list_(
     )
     if page.next_cursor:
         click.echo(f"More: add --cursor {page.next_cursor}", err=True)
+
+
+@events.command()
+@json_option
+@command
+async def count(*, as_json: bool) -> None:
+    """Count events by state, reason and type."""
+    async with opened() as context:
+        counted = await count_events(context)
+    if as_json:
+        print_json({"data": counted})
+        return
+    print_table(
+        ("events", "state", "reason", "type", "newest"),
+        [
+            (one.events, one.state, one.reason, one.type, one.newest_at.isoformat(timespec="seconds"))
+            for one in counted
+        ],
+    )
 
 
 @events.command()

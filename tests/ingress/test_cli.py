@@ -222,3 +222,18 @@ async def test_an_operator_adopts_a_customer_from_the_terminal(settings: Setting
         )
         assert unknown.returncode == 2
         assert "Stripe has no customer cus_no" in unknown.stderr
+
+
+async def test_events_are_counted_by_how_they_ended(settings: Settings) -> None:
+    async with running_path(settings) as path:
+        stranger = await path.make_stripe_customer()
+        await path.buy(stranger, "pass", "once")
+        for event in await path.events():
+            await path.deliver(event)
+        await path.drain()
+        counted = answer(await asyncio.to_thread(call, settings, "events", "count", "--json"))["data"]
+        ended = {(one["state"], one["reason"], one["type"]): one["events"] for one in counted}
+        assert ended["foreign", "unlinked_customer", "payment_intent.succeeded"] == 1
+        assert ended["ignored", "unused_type", "charge.succeeded"] == 1
+        shown = await asyncio.to_thread(call, settings, "events", "count")
+        assert "unlinked_customer" in shown.stdout
