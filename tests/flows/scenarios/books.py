@@ -13,10 +13,11 @@ from domain.model import Dispute, Facts, Purchase, Refund, Subscription, Subscri
 
 
 class Books:
-    """One account's rows, asked about some customers."""
+    """One account's rows, asked about the customers of one user."""
 
-    def __init__(self, account: Account, customers: Collection[str]) -> None:
+    def __init__(self, account: Account, project: str, customers: Collection[str]) -> None:
         self.account = account
+        self.project = project
         self.customers = customers
 
     def facts(self) -> Facts:
@@ -141,12 +142,13 @@ class Books:
     def priced(self, price_id: str) -> dict[str, Any]:
         """What names the price; the seed's lookup keys are `{project}:{plan}:{price}`."""
         price = self.account.load("price", price_id)
-        key = price["lookup_key"]
+        project, _, name = (price["lookup_key"] or "").partition(":")
+        is_known = project == self.project
         return {
             "price_id": price_id,
             "product_id": price["product"],
-            "price_key": key.rpartition(":")[2] if key else None,
-            "revision": 1 if key else None,
+            "price_key": name.rpartition(":")[2] if is_known else None,
+            "revision": 1 if is_known else None,
         }
 
     def lines(self, invoice: Json) -> list[Json]:

@@ -29,6 +29,8 @@ SECOND = timedelta(seconds=1)
 FEBRUARY, MARCH = NEW_YEAR + 31 * DAY, NEW_YEAR + 59 * DAY
 #: Stripe finalizes and charges a renewal's invoice an hour after the period began.
 FIRST_ATTEMPT = FEBRUARY + HOUR
+#: Stripe's limit.
+CUSTOMERS_OF_A_CLOCK = 3
 GOOD_CARD, BAD_CARD = "pm_card_visa", "pm_card_chargeCustomerFail"
 
 Said = dict[str, Any]
@@ -63,7 +65,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage:
-    """One deployment, one Stripe account with one test clock, and its people."""
+    """One deployment, one Stripe account whose time is ours, and its people."""
 
     def __init__(self, path: EventPath, mode: Mode) -> None:
         self.path = path
@@ -71,7 +73,7 @@ class Stage:
         self.mode = mode
         self.lookup = Lookup(path.context)
         self.people: list[Person] = []
-        self._clock: str | None = None
+        self._clocks: list[str] = []
         self._delivered = 0
         self._said: list[Expectation] = []
 
@@ -79,21 +81,24 @@ class Stage:
 
     async def person(self, user_id: str = "u_1", project: str = "acme", *, card: str | None = None) -> Person:
         """A linked customer on the clock; with a card, one who can be charged without a checkout."""
-        customer = await self.path.make_customer(user_id, project, test_clock=await self.clock())
+        customer = await self.path.make_customer(user_id, project, test_clock=await self._clock())
         if card is not None:
             await self.stripe.change_card(customer, card)
         person = Person(user_id, customer, project)
         self.people.append(person)
         return person
 
-    async def clock(self) -> str:
-        if self._clock is None:
-            begins = {"frozen_time": int(NEW_YEAR.timestamp())}
-            self._clock = (await self.post("/v1/test_helpers/test_clocks", **begins))["id"]
-        return self._clock
-
     async def advance(self, to: datetime) -> None:
-        await self.stripe.advance(await self.clock(), int(to.timestamp()))
+        for clock in self._clocks:
+            await self.stripe.advance(clock, int(to.timestamp()))
+
+    async def _clock(self) -> str:
+        """A clock with room for one more customer."""
+        if len(self.people) % CUSTOMERS_OF_A_CLOCK == 0:
+            begins = int(NEW_YEAR.timestamp())
+            made = await self.post("/v1/test_helpers/test_clocks", frozen_time=begins)
+            self._clocks.append(made["id"])
+        return self._clocks[-1]
 
     async def post(self, path: str, **params: Any) -> Json:
         return await self.path.create(path, params)
@@ -211,8 +216,8 @@ class Stage:
     async def _compare(self, person: Person) -> None:
         """Every stored segment from now on, and the cached copy, against the oracle."""
         catalog = await self._catalog(person.project)
-        customers = [one.customer for one in self.people if one.user_id == person.user_id]
-        facts = Books(self.stripe.account, customers).facts()
+        same = [one for one in self.people if (one.user_id, one.project) == (person.user_id, person.project)]
+        facts = Books(self.stripe.account, person.project, {one.customer for one in same}).facts()
         for app in catalog.apps:
             stored = await self._stored(person, app)
             assert await self.path.cached(person.user_id, app, person.project) == stored
