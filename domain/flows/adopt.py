@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid, ObjectMissing, Unknown
-from domain.flows.fetch import budget_of
 from domain.flows.grant import refuse_impossible_user, require_head
 from domain.flows.link import link_customer, mark_all
+from domain.flows.read_budget import CLAIM_WAIT_S, budget_of, noting_429
 from domain.flows.record_action import Operator, record_action
 from domain.model import TargetRef
 from domain.rules.shapes import parse_customer
@@ -19,9 +19,6 @@ from domain.store.session import Connection
 from domain.telemetry import get_logger
 
 log = get_logger()
-
-#: An operator waits for a slot of the read budget longer than a sync does.
-BUDGET_WAIT_S = 5.0
 
 _is_customer_id = re.compile(r"[A-Za-z0-9_-]{1,255}").fullmatch
 
@@ -139,7 +136,9 @@ async def _require_alive(context: Context, customer_id: str) -> None:
     """A mistyped id would stand in our rows for ever, waiting for events that never come."""
     stripe = context.stripe_or_raise
     try:
-        answer = await stripe.read(f"/v1/customers/{customer_id}", budget_of(context, BUDGET_WAIT_S))
+        async with noting_429(context):
+            # An operator waits as long as a buyer does.
+            answer = await stripe.read(f"/v1/customers/{customer_id}", budget_of(context, CLAIM_WAIT_S))
     except ObjectMissing as error:
         raise Unknown(
             f"Stripe has no customer {customer_id} in this account and mode: look it up in the dashboard.",

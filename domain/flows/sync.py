@@ -22,6 +22,7 @@ from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.judge import Verdict, judge, of_other_deployment
 from domain.flows.link import link_customer
 from domain.flows.mark_others import mark_others
+from domain.flows.read_budget import SYNC_WAIT_S
 from domain.flows.recompute import publish
 from domain.flows.vanishing import Vanishing
 from domain.model import Claim, PendingEvent
@@ -36,8 +37,7 @@ BATCH = 100
 #: Runs per bell, none begun later than RUNS_FOR_S after it; the rest is the sweeper's.
 MOST_RUNS = 4
 RUNS_FOR_S = 10.0
-#: How long a run may wait for a slot of the read budget, and when it comes back without one.
-BUDGET_WAIT_S = 2.0
+#: When a run that got no slot of the read budget comes back.
 POSTPONE_S = 1.0
 
 
@@ -148,11 +148,11 @@ class Syncer:
     async def _fetch(self, verdict: Verdict, claim: Claim, events: Sequence[PendingEvent]) -> Fetched:
         """FETCH; of an object whose customer is not known, that customer only."""
         if not verdict.is_customer and not verdict.is_shared:
-            return await fetch_owner(self._context, claim.target, max_wait_s=BUDGET_WAIT_S)
+            return await fetch_owner(self._context, claim.target, max_wait_s=SYNC_WAIT_S)
         return await fetch(
             self._context,
             _objects(verdict, claim, events),
-            max_wait_s=BUDGET_WAIT_S,
+            max_wait_s=SYNC_WAIT_S,
             # After a failure smaller pages: what does not fit the time of one run never will otherwise.
             page=max(1, PAGE >> min(claim.attempts, 7)),
         )

@@ -5,20 +5,17 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from domain.context import Context
-from domain.errors import Throttled, Unavailable
+from domain.errors import Unavailable
 from domain.flows.fetch import access, money, shelf
 from domain.flows.fetch.fetched import Fetched, ObjectKey
 from domain.flows.fetch.owner import read_owner
 from domain.flows.fetch.reading import Part, Reading, gather
 from domain.flows.fetch.roots import read_root
+from domain.flows.read_budget import budget_of, noting_429
 from domain.model import TargetRef
-from domain.store import deployment as deployments
-from domain.stripe_gateway import PAGE, Reserve, SlowDown
+from domain.stripe_gateway import PAGE
 
-__all__ = ["Fetched", "ObjectKey", "budget_of", "fetch", "fetch_owner"]
-
-#: After a 429 the shared budget runs at half its rate for so long.
-SLOW_S = 60.0
+__all__ = ["Fetched", "ObjectKey", "fetch", "fetch_owner"]
 
 PARTS: dict[str, Part] = {
     "customer": access.read_customer,
@@ -62,32 +59,12 @@ async def fetch_owner(context: Context, target: TargetRef, *, max_wait_s: float)
     return reading.fetched
 
 
-def budget_of(context: Context, max_wait_s: float) -> Reserve:
-    """A function that waits for the next slot of the shared read budget, or raises Throttled."""
-    rate = context.stripe_or_raise.rate
-
-    async def reserve() -> None:
-        if rate == 0:
-            return
-        async with context.database.connection() as connection:
-            wait_s = await deployments.reserve_slot(connection, rate=rate, max_wait_s=max_wait_s)
-        if wait_s is None:
-            raise Throttled("The read budget for Stripe has no slot now.")
-        await asyncio.sleep(wait_s)
-
-    return reserve
-
-
 @asynccontextmanager
 async def _bounded(context: Context, reading: Reading) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(context.settings.fetch_timeout_s):
+        async with noting_429(context), asyncio.timeout(context.settings.fetch_timeout_s):
             yield
     except TimeoutError as error:
         raise Unavailable("Stripe answered too slowly for one sync") from error
-    except SlowDown:
-        async with context.database.connection() as connection:
-            await deployments.slow_down(connection, for_s=SLOW_S)
-        raise
     finally:
         await reading.end()
