@@ -341,37 +341,41 @@ async def test_a_429_halves_the_budget_for_a_minute(path: EventPath) -> None:
 # ── broken objects and requeue ──
 
 
-async def test_one_broken_object_is_set_aside_and_the_others_of_its_customer_go_on(path: EventPath) -> None:
-    customer = await path.make_customer()
-    await path.buy(customer, "pro", "month")
-    (created,) = await path.events(types=["customer.subscription.created"])
-    await path.stripe.change_subscription(created["data"]["object"]["id"], created="yesterday")
-    await path.buy(customer, "founder", "once")
-    await deliver_all(path, "customer.subscription.created", "checkout.session.completed")
-    await path.syncer.sync_target((await only_target(path))["id"])
-    assert (await path.answer())["projects"]["value"] == 100, "the purchase counts at once"
-    pending = await path.rows("SELECT * FROM webhook_events WHERE state = 'pending'")
-    assert {row["tries"] for row in pending} == {1}
-    assert all("created" in row["reason"] for row in pending)
-    assert await path.count_owed() == 1
-
-    for _ in range(7):
-        assert "failed" not in await path.states()
-        # As if the back-off, which doubles with each try, were over.
-        await path.execute("UPDATE webhook_events SET retry_at = '-infinity'")
-        await path.execute("UPDATE sync_targets SET due_at = '-infinity'")
+async def test_one_broken_object_is_set_aside_and_the_others_of_its_customer_go_on(
+    settings: Settings,
+) -> None:
+    # Nothing is tried again by itself while this looks: each try is brought about.
+    async with running_path(settings, retry_base_s=60.0) as path:
+        customer = await path.make_customer()
+        await path.buy(customer, "pro", "month")
+        (created,) = await path.events(types=["customer.subscription.created"])
+        await path.stripe.change_subscription(created["data"]["object"]["id"], created="yesterday")
+        await path.buy(customer, "founder", "once")
+        await deliver_all(path, "customer.subscription.created", "checkout.session.completed")
         await path.syncer.sync_target((await only_target(path))["id"])
-    assert await path.count_owed() == 0
-    failed = await path.rows("SELECT event_id FROM webhook_events WHERE state = 'failed'")
-    assert len(failed) == len(pending)
-    assert (await only_target(path))["state"] == "active"
+        assert (await path.answer())["projects"]["value"] == 100, "the purchase counts at once"
+        pending = await path.rows("SELECT * FROM webhook_events WHERE state = 'pending'")
+        assert {row["tries"] for row in pending} == {1}
+        assert all("created" in row["reason"] for row in pending)
+        assert await path.count_owed() == 1
 
-    await path.stripe.change_subscription(created["data"]["object"]["id"], created=created["created"])
-    requeued = await requeue(path.context)
-    assert set(requeued.event_ids) == {row["event_id"] for row in failed}
-    await path.drain()
-    assert (await path.answer())["seats"]["granted"]
-    assert "failed" not in await path.states()
+        for _ in range(7):
+            assert "failed" not in await path.states()
+            # As if the back-off, which doubles with each try, were over.
+            await path.execute("UPDATE webhook_events SET retry_at = '-infinity'")
+            await path.execute("UPDATE sync_targets SET due_at = '-infinity'")
+            await path.syncer.sync_target((await only_target(path))["id"])
+        assert await path.count_owed() == 0
+        failed = await path.rows("SELECT event_id FROM webhook_events WHERE state = 'failed'")
+        assert len(failed) == len(pending)
+        assert (await only_target(path))["state"] == "active"
+
+        await path.stripe.change_subscription(created["data"]["object"]["id"], created=created["created"])
+        requeued = await requeue(path.context)
+        assert set(requeued.event_ids) == {row["event_id"] for row in failed}
+        await path.drain()
+        assert (await path.answer())["seats"]["granted"]
+        assert "failed" not in await path.states()
 
 
 async def test_requeue_gives_an_ignored_event_the_target_todays_table_finds(path: EventPath) -> None:
