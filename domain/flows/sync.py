@@ -125,7 +125,7 @@ class Syncer:
             _refuse_broken_before_owner(claim, verdict, fetched)
             if verdict.refs and await self._link(claim, verdict, fetched):
                 raise VerdictChanged
-            others = await self._mark_others(claim, fetched)
+            others = await self._mark_others(claim, mine, fetched)
             await context.faults.reach("sync.fetched", claim.target.stripe_id)
             committed = await commit(
                 context,
@@ -168,13 +168,16 @@ class Syncer:
         log.info("customer_linked", customer=claim.target.stripe_id, ref=str(ref))
         return True
 
-    async def _mark_others(self, claim: Claim, fetched: Fetched) -> tuple[int, ...]:
+    async def _mark_others(
+        self, claim: Claim, events: Sequence[PendingEvent], fetched: Fetched
+    ) -> tuple[int, ...]:
         """What this run found and another one does, in a transaction of its own, before COMMIT.
 
         Answers the targets that may be rung.
         """
         async with self._context.database.transaction() as connection:
-            return await mark_others(connection, claim.target, fetched)
+            causes = {event.type for event in events}
+            return await mark_others(connection, claim.target, fetched, causes=causes)
 
     async def _fail(self, claim: Claim, error: Exception) -> Committed:
         """FAIL: the class of the error decides between back-off for ever and, eight in a row, death."""

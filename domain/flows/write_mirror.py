@@ -123,11 +123,13 @@ async def _write_invoices(connection: Connection, holder: Holder, fetched: Fetch
 
 
 async def _write_payments(connection: Connection, holder: Holder, fetched: Fetched) -> None:
-    """A charge without a customer was reached through something of this one: a session's guest payment."""
+    """Charges of the customer, and those that name none but paid for something of the customer."""
+    intents = _intents_of(holder, fetched)
     mine = {
         charge_id
         for charge_id, charge in fetched.charges.items()
-        if charge.customer_id in {None, holder.customer_id}
+        if charge.customer_id == holder.customer_id
+        or (charge.customer_id is None and charge.payment_intent_id in intents)
     }
     for charge_id in sorted(mine):
         await money.upsert_charge(connection, holder, fetched.charges[charge_id])
@@ -137,6 +139,22 @@ async def _write_payments(connection: Connection, holder: Holder, fetched: Fetch
     for dispute in fetched.disputes.values():
         if dispute.charge_id in mine:
             await money.upsert_dispute(connection, holder, dispute)
+
+
+def _intents_of(holder: Holder, fetched: Fetched) -> set[str]:
+    """Payment intents of the customer's sessions and invoices."""
+    sessions = {
+        one.payment_intent_id
+        for one in fetched.sessions.values()
+        if one.customer_id == holder.customer_id and one.payment_intent_id
+    }
+    invoices = {key for key, one in fetched.invoices.items() if one.customer_id == holder.customer_id}
+    payments = {
+        one.payment_intent_id
+        for one in fetched.invoice_payments.values()
+        if one.invoice_id in invoices and one.payment_intent_id
+    }
+    return sessions | payments
 
 
 async def _write_product(connection: Connection, product_id: str, fetched: Fetched) -> Shared:

@@ -194,6 +194,34 @@ async def test_an_object_of_another_customer_is_marked_there(path: EventPath) ->
     assert rows == [{"stripe_customer_id": theirs}]
 
 
+async def test_a_payment_of_nobody_that_an_event_claims_for_a_customer_is_not_theirs(
+    path: EventPath,
+) -> None:
+    customer = await path.make_customer()
+    session = await path.buy(None, "pass", "once")
+    intent = (await path.retrieve(f"/v1/checkout/sessions/{session}"))["payment_intent"]
+    charge = (await path.retrieve(f"/v1/payment_intents/{intent}"))["latest_charge"]
+    await deliver(path, "charge.refunded", {"id": charge, "customer": customer})
+    assert await mirrored(path) == dict.fromkeys(TABLES, 0)
+    assert await path.count_owed() == 0
+
+
+async def test_objects_that_name_each_other_and_two_customers_are_not_passed_on_for_ever(
+    path: EventPath,
+) -> None:
+    mine, theirs = await path.make_customer("u_1"), await path.make_customer("u_2")
+    session = await path.buy(mine, "pass", "once")
+    intent = (await path.retrieve(f"/v1/checkout/sessions/{session}"))["payment_intent"]
+    charge = path.stripe.account.load(
+        "charge", (await path.retrieve(f"/v1/payment_intents/{intent}"))["latest_charge"]
+    )
+    path.stripe.account.put("charge", {**charge, "customer": theirs})
+    await deliver(path, "checkout.session.completed", {"id": session, "customer": mine})
+    assert await path.count_owed() == 0
+    rows = await path.rows("SELECT stripe_customer_id FROM payments")
+    assert rows == [{"stripe_customer_id": theirs}]
+
+
 # ── again, where Stripe is behind ──
 
 
