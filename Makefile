@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 # Named after the place, because an environment that was moved or copied must be made anew.
 READY := .venv/complete-$(shell pwd -P | cksum | cut -d ' ' -f 1)
 
-.PHONY: help demo up down test check lint typecheck build lock prove bench
+.PHONY: help demo up down test check lint typecheck build lock prove chaos bench
 .PHONY: lint-python lint-deploy format
 
 help: ## (this list)
@@ -65,6 +65,13 @@ lock: $(READY) ## Resolve the dependencies of pyproject.toml again and write the
 
 prove: $(READY) ## Hold the rules against their oracle over 500 random histories of 50 steps, about 2 min
 	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 0 --no-cov --timeout 1200 tests/unit/rules/test_oracle.py
+
+# Real processes and kills: docs/reliability.md. FAULTS="F-01 F-04" narrows, SIZE=full is the size that counts.
+SEED ?= 1
+FAULTS ?=
+SIZE ?= default
+chaos: $(READY) ## Kill, cut and stall everything, and compare with an oracle (SEED=7 FAULTS="F-01" SIZE=full)
+	@$(RUN) tests.chaos --seed $(SEED) --size $(SIZE) -- $(FAULTS)
 
 bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches and the change feed
 	@$(RUN) tests.bench.compute

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from domain.context import Context
 from domain.flows.read_catalog import Head, find_head
 from domain.model import Dispute, Facts, Grant, Purchase, Refund, Subscription, SubscriptionItem
 from tests.chaos.stripe import Json, Stripe
-from tests.chaos.world import World
 from tests.unit.rules.oracle import expected
 
 
@@ -172,22 +172,25 @@ class Oracle:
         )
 
 
-async def make_oracle(world: World, project: str = "acme") -> Oracle:
-    books = await read_books(world.stripe)
-    async with world.context.database.connection() as connection:
+async def make_oracle(stripe: Stripe, context: Context, project: str = "acme") -> Oracle:
+    books = await read_books(stripe)
+    async with context.database.connection() as connection:
         head = await find_head(connection, project)
+        rows = await connection.fetch(
+            "SELECT price_id, price, revision FROM prices WHERE project = $1", project
+        )
     assert head is not None
-    rows = await world.rows("SELECT price_id, price, revision FROM prices WHERE project = $1", project)
     return Oracle(books, head, {row["price_id"]: (row["price"], row["revision"]) for row in rows})
 
 
-async def read_grants(world: World) -> dict[str, list[Grant]]:
+async def read_grants(context: Context) -> dict[str, list[Grant]]:
     """Operators' grants by user; they are ours, so Postgres has the only copy."""
-    rows = await world.rows(
-        """
-        SELECT u.user_id, g.* FROM grants g JOIN users u USING (user_key) ORDER BY g.created_at
-        """
-    )
+    async with context.database.connection() as connection:
+        rows = await connection.fetch(
+            """
+            SELECT u.user_id, g.* FROM grants g JOIN users u USING (user_key) ORDER BY g.created_at
+            """
+        )
     found: dict[str, list[Grant]] = defaultdict(list)
     for row in rows:
         fields = {name: row[name] for name in Grant.__struct_fields__ if name != "value"}

@@ -8,6 +8,7 @@ from typing import Any
 from tests.chaos import faults_crippled as crippled
 from tests.chaos.checks import Verdict
 from tests.chaos.faults_door import f04
+from tests.chaos.faults_of_tests import f23
 from tests.chaos.faults_random import f01
 from tests.chaos.sizes import Sizes
 
@@ -33,4 +34,5 @@ FAULTS: dict[str, Registered] = {
     "F-03-no-fence": Registered(crippled.without_fence, must_fail="every answer is the oracle's"),
     "F-03-no-dedup": Registered(crippled.without_dedup, must_fail="each event is stored once"),
     "F-04": Registered(f04),
+    "F-23": Registered(f23),
 }

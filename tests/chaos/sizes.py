@@ -35,6 +35,18 @@ class Sizes:
 
 
 SIZES = {
+    "ci": Sizes(
+        name="ci",
+        customers=10,
+        events=150,
+        decks=1,
+        fault_every_s=0.7,
+        pause_s=0.1,
+        # A machine that runs everything else meanwhile is slow, not wrong.
+        converge_s=90.0,
+        repeats=20,
+        settings=COMPRESSED,
+    ),
     "short": Sizes(
         name="short",
         customers=20,

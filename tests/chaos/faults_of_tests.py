@@ -1,0 +1,34 @@
+"""Faults that are tests by themselves, at a size that `make test` has no time for."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from deploy.local.environment import ROOT
+from tests.chaos.checks import Verdict
+from tests.chaos.sizes import Sizes
+
+
+async def f23(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """A dispute, a subscription, a grant and a catalog for one user, interleaved at every await."""
+    return await run_tests("tests/chaos/test_interleaved.py", CHAOS_STRIDE="1")
+
+
+async def run_tests(*words: str, **environ: str) -> Verdict:
+    """One pytest; its own summary is the note."""
+    tests = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-q", "-n", "0", "--no-cov", "--timeout", "3600", *words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **environ},
+        cwd=ROOT,
+    )
+    said, _ = await tests.communicate()
+    text = said.decode(errors="replace")
+    verdict = Verdict()
+    summary = re.findall(r"^\d+ (?:passed|failed).*$", text, flags=re.MULTILINE)
+    verdict.notes["tests"] = summary[-1] if summary else text[-300:]
+    verdict.check("every test passes", tests.returncode == 0, text[-600:])
+    return verdict
