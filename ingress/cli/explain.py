@@ -58,7 +58,8 @@ async def explain(
             explained = await explain_feature(context, question)
         print_json(explained) if as_json else _print_explained(explained)
         return
-    _refuse(at is not None or as_known_now, "--at", "explains a feature: name FEATURE")
+    _refuse(at is not None, "--at", "explains a feature: name FEATURE")
+    _refuse(as_known_now, "--as-known-now", "explains a feature: name FEATURE")
     async with opened() as context:
         repaired = await repair_user(context, project, user_id, this_operator()) if repair else None
         trace = await trace_user(context, project, user_id, app=app)

@@ -224,7 +224,8 @@ def _read_value(text: str | None) -> FeatureValue | UnsetType:
     """JSON where it is some, `unlimited`, else the word itself."""
     if text is None:
         return UNSET
-    if text == "unlimited":
+    if text in {"unlimited", "null"}:
+        # Refusals name `null`, as the API takes it.
         return None
     try:
         return msgspec.json.decode(text, type=bool | int | str | list[str])
@@ -233,17 +234,17 @@ def _read_value(text: str | None) -> FeatureValue | UnsetType:
 
 
 def read_instant(option: str, text: str | None, now: datetime) -> datetime | None:
-    """A time, a day (its beginning, in UTC) or a span from now."""
+    """A time, a day (its beginning, in UTC) or a span from now; always in UTC."""
     if text is None:
         return None
     try:
         if span := _is_span(text):
             return now + timedelta(**{_UNITS[span["unit"]]: int(span["count"])})
         at = datetime.fromisoformat(text)
-    except ValueError as error:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         what = f"is {text!r}: write a time such as 2026-12-31T18:00:00Z, a day, or a span such as 30d or 12h"
         raise _refused(option, what) from error
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _print_versions(versions: dict[str, int]) -> None:

@@ -129,7 +129,8 @@ def test_a_user_whom_nobody_knows_ends_with_1(sold: Settings) -> None:
         (("u_1", "export", "--app", "edtor"), 'no app "edtor"'),
         (("u_1", "seats", "--at", "yesterday"), "--at: is 'yesterday'"),
         (("u_1", "--at", "2026-11-20"), "name FEATURE"),
-        (("u_1", "--as-known-now"), "name FEATURE"),
+        (("u_1", "--as-known-now"), "--as-known-now: explains a feature: name FEATURE"),
+        (("u_1", "seats", "--at", "0001-01-01T00:00:00+14:00"), "--at: is '0001-01-01"),
         (("u_1", "export", "--repair"), "leave FEATURE out"),
     ],
 )

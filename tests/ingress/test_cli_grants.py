@@ -65,6 +65,7 @@ async def test_every_effect_target_and_value_can_be_typed(ready: Context, settin
     for words, feature, value in (
         (("--plan", "pro"), "seats", 5),
         (("--feature", "seats", "--value", "unlimited"), "seats", None),
+        (("--feature", "seats", "--value", "null"), "seats", None),
         (("--feature", "seats", "--effect", "override", "--value", "3"), "seats", 3),
         (("--feature", "export", "--effect", "override", "--value", "false"), "export", False),
         (("--app", "editor", "--effect", "deny"), "seats", 0),
@@ -129,6 +130,7 @@ WRONG_CALLS = [
     (("grant", *TO_U17, "--plan", "pro", "--expires", "soon", *WHY), "--expires: is 'soon': write"),
     (("grant", *TO_U17, "--plan", "pro", "--expires", "9999999d", *WHY), "--expires: is '9999999d'"),
     (("grant", *TO_U17, "--plan", "pro", "--expires", "2020-01-01", *WHY), "expires_at: is in the past"),
+    (("grant", *TO_U17, "--plan", "pro", "--expires", "9999-12-31T23:00:00-14:00", *WHY), "--expires: is"),
     (("grant", *TO_U17, "--plan", "pro", "--effect", "give", *WHY), "'give' is not one of"),
     (("grant", *TO_U17, "--plan", "pro"), "Missing option '--reason'"),
     (("grant", "u_17", "--plan", "pro", *WHY), "Missing option '--project'"),
