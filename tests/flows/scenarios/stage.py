@@ -11,15 +11,10 @@ import msgspec
 
 from deploy.local.stripe_simulator.store import Json
 from domain.flows.lookup import Lookup
-from domain.flows.read_catalog import find_head
-from domain.flows.sweep import fire_timers
-from domain.model import EntitlementSet, StoredSet
 from domain.rules.answer import answer_at
-from domain.rules.catalog import Catalog
 from tests.flows.event_path import EventPath
-from tests.flows.scenarios.books import Books
+from tests.flows.scenarios.finale import Finale, Person, gathered
 from tests.flows.scenarios.modes import Mode
-from tests.unit.rules.oracle import expected
 
 #: When every test clock begins: 31 days of January, 28 of February.
 NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
@@ -29,6 +24,7 @@ SECOND = timedelta(seconds=1)
 FEBRUARY, MARCH = NEW_YEAR + 31 * DAY, NEW_YEAR + 59 * DAY
 #: Stripe finalizes and charges a renewal's invoice an hour after the period began.
 FIRST_ATTEMPT = FEBRUARY + HOUR
+CLOCK_READY = "test_helpers.test_clock.ready"
 #: Stripe's limit.
 CUSTOMERS_OF_A_CLOCK = 3
 GOOD_CARD, BAD_CARD = "pm_card_visa", "pm_card_chargeCustomerFail"
@@ -44,14 +40,6 @@ def yes(reason: str, value: Any = True, *, until: datetime | None = None, flags:
 
 def no(reason: str) -> Said:
     return {"granted": False, "reason": reason, "ends_at": None, "flags": []}
-
-
-class Person(msgspec.Struct, frozen=True):
-    """A user of a project, and the customer that Stripe knows them by."""
-
-    user_id: str
-    customer: str
-    project: str = "acme"
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,16 +151,24 @@ class Stage:
         assert last, "nothing is said of the end"
         for expectation in last:
             await self._check(expectation)
-        before = await self._versions()
-        await self._look_again()
-        assert await self._versions() == before, "what was read again changed an answer"
-        await self._owes_nothing()
-        for person in self.people:
-            await self._compare(person)
+        await Finale(self.path, self.people).judge()
 
     async def _deliver(self) -> None:
+        """What happened since, in the mode's way.
+
+        Where a step's events come before the next step's, a moved clock is told of last: it has everything
+        read again, which must find nothing that the other events had not told.
+        """
         events = list(self.stripe.account.rows.get("event", {}).values())[self._delivered :]
         self._delivered += len(events)
+        moved = [] if self.mode.is_late else [event for event in events if event["type"] == CLOCK_READY]
+        await self._arrive([event for event in events if event not in moved])
+        if moved:
+            told = await gathered(self.path, self.people)
+            await self._arrive(moved)
+            assert await gathered(self.path, self.people) == told, "its events did not tell all of this step"
+
+    async def _arrive(self, events: list[Json]) -> None:
         for body in self.mode.deliveries(self.stripe.account, events):
             await self.path.deliver_bytes(body)
         await self.path.drain()
@@ -192,56 +188,11 @@ class Stage:
         if at is None:
             found = await self.lookup.find(person.project, app, person.user_id)
         else:
-            stored = await self._stored(person, app)
+            stored = await self.path.stored(person.user_id, app, person.project)
+            assert stored is not None, f"nothing is stored for {person.user_id} in {app}"
             found = answer_at(msgspec.structs.replace(stored, clock_at=None), person.user_id, at)
         answers: dict[str, Any] = msgspec.json.decode(found.body)["entitlements"]
         return answers
-
-    # ── the end ──
-
-    async def _look_again(self) -> None:
-        """Whatever still waits to be read again is; what was awaited of old payloads never comes."""
-        for _ in range(5):
-            await self.path.make_due("recheck")
-            if not await fire_timers(self.path.context):
-                return
-            await self.path.drain()
-
-    async def _owes_nothing(self) -> None:
-        assert await self.path.count_owed() == 0
-        assert (await self.path.states()).keys() <= {"processed", "ignored", "foreign"}
-        unwell = [target for target in await self.path.targets() if target["state"] != "active"]
-        assert unwell == []
-
-    async def _compare(self, person: Person) -> None:
-        """Every stored segment from now on, and the cached copy, against the oracle."""
-        catalog = await self._catalog(person.project)
-        same = [one for one in self.people if (one.user_id, one.project) == (person.user_id, person.project)]
-        facts = Books(self.stripe.account, person.project, {one.customer for one in same}).facts()
-        for app in catalog.apps:
-            stored = await self._stored(person, app)
-            assert await self.path.cached(person.user_id, app, person.project) == stored
-            present = stored.clock_at or datetime.now(UTC)
-            for segment in stored.segments:
-                if segment.ends_at is not None and segment.ends_at <= present:
-                    continue
-                at = max(segment.begins_at, present)
-                told = msgspec.json.decode(bytes(segment.entitlements))
-                assert told == _as_json(expected(facts, catalog, app, at)), f"{person} in {app} at {at}"
-
-    async def _catalog(self, project: str) -> Catalog:
-        async with self.path.context.database.connection() as connection:
-            head = await find_head(connection, project)
-        assert head is not None
-        return head.catalog
-
-    async def _stored(self, person: Person, app: str) -> StoredSet:
-        stored = await self.path.stored(person.user_id, app, person.project)
-        assert stored is not None, f"nothing is stored for {person.user_id} in {app}"
-        return stored
-
-    async def _versions(self) -> list[dict[str, Any]]:
-        return await self.path.rows("SELECT user_key, app, last_version FROM entitlements ORDER BY 1, 2")
 
 
 def _in_words(answer: dict[str, Any]) -> Said:
@@ -253,8 +204,3 @@ def _in_words(answer: dict[str, Any]) -> Said:
         "ends_at": None if ends_at is None else datetime.fromisoformat(ends_at),
         "flags": answer.get("flags", []),
     }
-
-
-def _as_json(answers: EntitlementSet) -> dict[str, Any]:
-    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answers))
-    return decoded

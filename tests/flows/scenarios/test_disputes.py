@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.flows.scenarios.stage import DAY, FIRST_ATTEMPT, HOUR, MARCH, NEW_YEAR, Person, Stage, no, yes
+from tests.flows.scenarios.finale import Person
+from tests.flows.scenarios.stage import DAY, FIRST_ATTEMPT, HOUR, MARCH, NEW_YEAR, Stage, no, yes
 
 PRO, PASS = "price_acme.pro.month", "price_acme.pass.once"
 ENDS = NEW_YEAR + 30 * DAY

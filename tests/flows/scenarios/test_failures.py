@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.flows.scenarios.finale import Person
 from tests.flows.scenarios.stage import (
     BAD_CARD,
     DAY,
@@ -11,7 +12,6 @@ from tests.flows.scenarios.stage import (
     HOUR,
     NEW_YEAR,
     SECOND,
-    Person,
     Stage,
     no,
     yes,

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.flows.scenarios.stage import DAY, GOOD_CARD, HOUR, NEW_YEAR, SECOND, Person, Stage, no, yes
+from tests.flows.scenarios.finale import Person
+from tests.flows.scenarios.stage import DAY, GOOD_CARD, HOUR, NEW_YEAR, SECOND, Stage, no, yes
 
 PASS, FOUNDER, PRO = "price_acme.pass.once", "price_acme.founder.once", "price_acme.pro.month"
 TERMS: dict[str, Any] = {"collection_method": "send_invoice", "days_until_due": 14}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.flows.scenarios.stage import DAY, FEBRUARY, HOUR, MARCH, NEW_YEAR, SECOND, Person, Stage, no, yes
+from tests.flows.scenarios.finale import Person
+from tests.flows.scenarios.stage import DAY, FEBRUARY, HOUR, MARCH, NEW_YEAR, SECOND, Stage, no, yes
 
 PRO = "price_acme.pro.month"
 ACTIVE = yes("subscription_active")

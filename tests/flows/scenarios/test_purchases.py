@@ -1,6 +1,7 @@
 """What is bought once: for ever or for days, by card or by bank, and given back."""
 
-from tests.flows.scenarios.stage import DAY, NEW_YEAR, SECOND, Person, Stage, no, yes
+from tests.flows.scenarios.finale import Person
+from tests.flows.scenarios.stage import DAY, NEW_YEAR, SECOND, Stage, no, yes
 
 PASS, FOUNDER = "price_acme.pass.once", "price_acme.founder.once"
 ENDS = NEW_YEAR + 30 * DAY
