@@ -54,7 +54,18 @@ def choose_app(principal: Principal, parameters: Mapping[str, str]) -> tuple[str
 
 
 def choose_project(principal: Principal, parameters: Mapping[str, str]) -> str:
-    """The project of a request that concerns no app; errors as `choose_app`."""
+    """The project of a request that concerns no app.
+
+    Raises:
+        Forbidden: as `choose_app`; or the key is an app's, whose view ends with its own features: operators'
+            words and other apps' grants are none of its business, whatever scopes it was given.
+        Invalid: as `choose_app`.
+    """
+    if principal.kind == "app":
+        raise Forbidden(
+            f"This key is the app {principal.app}'s: ask with a key of the project or of an operator.",
+            code="wrong_kind",
+        )
     return _choose("project", principal.project, parameters)
 
 

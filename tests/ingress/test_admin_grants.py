@@ -274,6 +274,15 @@ async def test_a_key_of_one_project_reaches_nothing_of_another(
         assert (answer.status_code, answer.json()["code"]) == (403, "wrong_project")
 
 
+async def test_a_key_of_an_app_reaches_no_admin_door_whatever_its_scopes(running: Running) -> None:
+    async with await keyed(running, kind="app", project="acme", app="editor", scopes=SCOPES) as app:
+        for method, path, _ in DOORS:
+            answer = await app.request(method, path, json=BODY if method == "POST" else None)
+            assert (answer.status_code, answer.json()["code"]) == (403, "wrong_kind")
+            assert "key of the project or of an operator" in answer.json()["detail"]
+    assert await rows(running, "SELECT 1 FROM grants") == []
+
+
 async def test_an_operator_of_every_project_names_one(running: Running) -> None:
     async with await keyed(running) as client:
         assert places(await client.post(GRANT, json=BODY)) == ["project"]
