@@ -32,6 +32,8 @@ UserId = Annotated[str, Meta(min_length=1, max_length=USER_ID_LENGTH, pattern=r"
 _is_user_id = re.compile(rf"[^\x00]{{1,{USER_ID_LENGTH}}}").fullmatch
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+#: How msgspec says that a text has a NUL in it: the pattern of user ids and keys.
+_NUL_PATTERN = r"^[^\\x00]*\\Z"
 _FIELD = re.compile(r"(?:unknown field|required field) `(?P<name>[^`]*)`")
 
 
@@ -138,4 +140,4 @@ def _field_error(message: str) -> FieldError:
     named = _FIELD.search(said)
     if named:
         path = f"{path}.{named['name']}" if path else named["name"]
-    return FieldError(path, said)
+    return FieldError(path, "must not contain a NUL character" if _NUL_PATTERN in said else said)

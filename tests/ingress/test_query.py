@@ -166,6 +166,11 @@ async def test_a_body_of_another_shape_is_refused_by_name(
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
 
 
+async def test_a_nul_is_named_in_words_not_as_a_pattern(client: httpx2.AsyncClient) -> None:
+    answer = await client.post(PATH, json={"user_ids": ["b", "a\0"]})
+    assert answer.json()["errors"] == [{"field": "user_ids[1]", "detail": "must not contain a NUL character"}]
+
+
 @pytest.mark.parametrize("door", [read.app, api.app])
 async def test_500_ids_of_any_255_characters_fit_and_other_doors_stay_small(
     running: Running, door: ASGIApp
