@@ -109,7 +109,7 @@ def prepare_postgres(
         run_as=binaries.run_as,
         port_taken="could not bind",
     )
-    password = (directory / "password").read_text()
+    password = _stored_password(directory / "password")
     return PostgresServer(program, f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}", port, data)
 
 
@@ -147,8 +147,24 @@ def _ready_by_pid_file(data: Path) -> Callable[[Child], bool]:
     return is_ready
 
 
+def _stored_password(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ProcessFailed(
+            f"{path}, the password of the cluster beside it, cannot be read ({error.strerror}): put the file "
+            "back, or start again with --reset to throw that data away."
+        ) from error
+
+
 def _refuse_other_major(data: Path, major: int) -> None:
-    made_by = (data / "PG_VERSION").read_text().strip()
+    try:
+        made_by = (data / "PG_VERSION").read_text().strip()
+    except OSError as error:
+        raise ProcessFailed(
+            f"{data} is no whole PostgreSQL cluster: PG_VERSION cannot be read ({error.strerror}). Put it "
+            "back from a copy, or start again with --reset to throw that data away."
+        ) from error
     if made_by != str(major):
         raise ProcessFailed(
             f"{data} was made by PostgreSQL {made_by}, but the server found here is PostgreSQL {major}. "

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from deploy.local.lock import AlreadyRunning
 from deploy.local.postgres import prepare_postgres, running_postgres
-from deploy.local.postgres_binaries import Privileges, reach_of_nobody
+from deploy.local.postgres_binaries import Privileges, find_postgres, reach_of_nobody
 from deploy.local.processes import ProcessFailed, bury, start, wait_until_ready
 from deploy.local.valkey import prepare_valkey, running_valkey
 from tests.e2e.local.processes_seen import descendants_of, is_alive, wait_for
@@ -126,6 +126,20 @@ async def test_valkey_keeps_its_data_only_when_asked_to(tmp_path):
                 async with Redis.from_url(server.url) as client:
                     assert await client.get("bell") == expected
                     await client.set("bell", "1")
+
+
+def test_a_cluster_without_its_version_or_its_password_is_refused_by_the_files_name(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def prepare():
+        return prepare_postgres(tmp_path, tmp_path / "log", privileges=Privileges.OWN)
+
+    with pytest.raises(ProcessFailed, match=r"PG_VERSION cannot be read.*--reset"):
+        prepare()
+    (data / "PG_VERSION").write_text(f"{find_postgres(tmp_path, Privileges.OWN).major}\n")
+    with pytest.raises(ProcessFailed, match=r"password.*--reset"):
+        prepare()
 
 
 def test_a_cluster_of_another_major_version_is_refused_by_name(tmp_path):
