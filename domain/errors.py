@@ -123,6 +123,12 @@ class Unavailable(TollhouseError):
         self.alarm = alarm
 
 
+class DeadlineExceeded(Unavailable):
+    """The whole request took too long; the caller is told `detail`, because it may be the slow one."""
+
+    code = "deadline_exceeded"
+
+
 class Throttled(Unavailable):
     """The read budget for Stripe has no slot within the time this caller may wait."""
 

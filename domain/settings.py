@@ -82,6 +82,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ring_timeout_s: float = 1.0
     #: A webhook request answers 503 after this when Postgres is slow.
     database_timeout_s: float = 4.0
+    #: From SIGTERM a door still answers for so long while `/ready` says 503, so that a load balancer stops
+    #: sending before the door closes; 0: it closes at once.
+    drain_s: float = 3.0
     #: A read entry is fresh for so long after its bytes left Postgres, and kept (marked stale) for stale_s.
     fresh_s: float = 10.0
     stale_s: float = 900.0
@@ -265,6 +268,13 @@ def _parse_positive(text: str) -> float:
     return value
 
 
+def _parse_drain(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= LONGEST_DRAIN_S:
+        raise ValueError(f"write a number of seconds from 0 to {LONGEST_DRAIN_S:g}")
+    return value
+
+
 def _parse_log_level(text: str) -> str:
     if text.lower() not in {"debug", "info", "warning", "error"}:
         raise ValueError("write debug, info, warning or error")
@@ -288,6 +298,8 @@ def _variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
+#: Draining and the longest request (10 s) fit the 25 s after which a process is killed.
+LONGEST_DRAIN_S = 15.0
 #: 256 bits: the pepper is the key of an HMAC-SHA256.
 MIN_PEPPER_BYTES = 32
 
@@ -300,6 +312,7 @@ _PARSERS: dict[str, Any] = {
     "stripe_secret_key": _parse_stripe_key,
     "stripe_webhook_secrets": _parse_webhook_secrets,
     "stripe_rate": float,
+    "drain_s": _parse_drain,
     "key_peppers": _parse_peppers,
     "fault_points": parse_fault_points,
     "log_level": _parse_log_level,

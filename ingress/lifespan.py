@@ -73,7 +73,7 @@ def lifespan_of(process: Process) -> Callable[[Any], AbstractAsyncContextManager
             # which took the slowest percent of reads from 20 to 4 ms.
             gc.collect()
             gc.freeze()
-            with _noting_the_end(running):
+            with _noting_the_end(running, settings.drain_s):
                 log.info("process_started", process=process)
                 yield {"running": running}
                 log.info("process_ended", process=process)
@@ -82,17 +82,32 @@ def lifespan_of(process: Process) -> Callable[[Any], AbstractAsyncContextManager
 
 
 @contextmanager
-def _noting_the_end(running: Running) -> Any:
-    """Make `running` drain at SIGTERM, before the server's own handler closes the door."""
-    serve_on = signal.getsignal(signal.SIGTERM)
+def _noting_the_end(running: Running, drain_s: float) -> Any:
+    """Make `running` drain at SIGTERM, and only then let the server's own handler close the door.
+
+    Meanwhile requests are still answered, each with `Connection: close`, and `/ready` says 503, so that
+    whoever sends them goes elsewhere before the door is closed. A second SIGTERM closes it at once.
+    """
+    loop = asyncio.get_running_loop()
+    close_door: Any = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: Any) -> None:
+        if not callable(close_door):
+            return
+        if running.is_draining or drain_s == 0:
+            running.is_draining = True
+            close_door(number, frame)
+            return
         running.is_draining = True
-        if callable(serve_on):
-            serve_on(number, frame)
+        loop.call_soon_threadsafe(close_later, number, frame)
+
+    def close_later(number: int, frame: Any) -> None:
+        # On the loop: a signal handler may interrupt the writing of another line.
+        log.info("process_draining", process=running.process, drain_s=drain_s)
+        loop.call_later(drain_s, close_door, number, frame)
 
     signal.signal(signal.SIGTERM, drain)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, serve_on)
+        signal.signal(signal.SIGTERM, close_door)

@@ -16,7 +16,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import TooLarge, Unavailable
+from domain.errors import DeadlineExceeded, TooLarge, Unavailable
 from domain.telemetry import get_logger
 from ingress.problems import describe_error, encode_refusal, is_told_to_nobody
 
@@ -85,6 +85,7 @@ class _Exchange:
         self._request_id = request_id
         self._body_left = body_bytes
         self._body_bytes = body_bytes
+        self._has_whole_body = False
         #: 0 until the answer has begun.
         self.status = 0
 
@@ -98,7 +99,7 @@ class _Exchange:
             except TimeoutError as error:
                 if not deadline.expired():
                     raise
-                raise Unavailable("The request took too long.", code="deadline_exceeded") from error
+                raise self._out_of_time(deadline_s) from error
         except ClientDisconnect:
             self.status = CLIENT_CLOSED
         except Exception as error:  # noqa: BLE001 - the outermost loop of a request: nothing else would answer it
@@ -127,6 +128,16 @@ class _Exchange:
         is_head = self._scope["method"] == "HEAD"
         await self._send_named({"type": "http.response.body", "body": b"" if is_head else body})
 
+    def _out_of_time(self, deadline_s: float) -> DeadlineExceeded:
+        if self._has_whole_body or self._scope["method"] in {"GET", "HEAD"}:
+            return DeadlineExceeded(
+                f"The answer was not ready within {deadline_s:g} s: something this service waits for is "
+                "slow; the same request works once it is quick again."
+            )
+        return DeadlineExceeded(
+            f"The body did not arrive within {deadline_s:g} s: send it again, all of it at once."
+        )
+
     def _refuse_declared_body(self) -> None:
         for name, value in self._scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes:
@@ -135,6 +146,7 @@ class _Exchange:
     async def _receive_bounded(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
+            self._has_whole_body = not message.get("more_body", False)
             self._body_left -= len(message.get("body", b""))
             if self._body_left < 0:
                 raise _too_large(self._body_bytes)
@@ -144,7 +156,15 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"].append((b"x-request-id", self._request_id.encode()))
+            if _is_draining(self._scope):
+                # A caller that keeps its connection would lose its next request to our end.
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
+
+
+def _is_draining(scope: Scope) -> bool:
+    running = scope.get("state", {}).get("running")
+    return running is not None and running.is_draining
 
 
 def _too_large(body_bytes: int) -> TooLarge:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from starlette.exceptions import HTTPException
 
-from domain.errors import Broken, FieldError, Rejected, Unavailable
+from domain.errors import Broken, DeadlineExceeded, FieldError, Rejected, Unavailable
 
 #: What Starlette refuses by itself, in our words.
 _BY_STARLETTE = {
@@ -53,7 +53,8 @@ def describe_error(error: Exception, request_id: str) -> Refusal:
             is_key_missing = error.status == HTTPStatus.UNAUTHORIZED
             return Refusal(problem, (("www-authenticate", "Bearer"),) if is_key_missing else ())
         case Unavailable():
-            problem = _problem(error.status, error.code, _AWAY, request_id)
+            said = error.detail if isinstance(error, DeadlineExceeded) else _AWAY
+            problem = _problem(error.status, error.code, said, request_id)
             return Refusal(problem, (("retry-after", str(error.retry_after_s)),))
         case HTTPException(status_code=status):
             code, detail = _BY_STARLETTE.get(status, ("bad_request", error.detail))

@@ -163,7 +163,22 @@ async def test_our_failure_is_told_to_the_log_alone(
 
 
 async def test_a_request_that_takes_too_long_ends_as_503(client: httpx2.AsyncClient) -> None:
-    assert refusal(await client.get("/stall")) == (503, "deadline_exceeded")
+    answer = await client.get("/stall")
+    assert refusal(answer) == (503, "deadline_exceeded")
+    assert "something this service waits for is slow" in answer.json()["detail"]
+
+
+async def test_a_caller_whose_body_does_not_arrive_is_not_told_that_we_are_slow(
+    client: httpx2.AsyncClient,
+) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b'{"plan":'
+        await asyncio.sleep(60)
+
+    headers = {"content-type": "application/json"}
+    answer = await client.post("/orders", content=trickle(), headers=headers)
+    assert refusal(answer) == (503, "deadline_exceeded")
+    assert "body did not arrive within 0.2 s" in answer.json()["detail"]
 
 
 async def test_half_an_answer_breaks_the_connection_instead_of_looking_whole(
