@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 from dramatiq import Broker, Worker
 from dramatiq.asyncio import get_event_loop_thread
@@ -19,12 +20,14 @@ from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.sync import Syncer
 from domain.flows.wait_for_schema import wait_for_schema
 from domain.settings import Settings
-from domain.telemetry import configure_logging, get_logger
+from domain.telemetry import get_logger
 from workers.bell import Bell
 
 log = get_logger()
 
 PR_SET_PDEATHSIG = 1
+#: Closing takes milliseconds unless a server hangs: then the process ends without it.
+CLOSE_S = 3.0
 
 
 class Runtime(Middleware):
@@ -48,11 +51,23 @@ class Runtime(Middleware):
         # and their tracebacks fill the pipe to the master, which reads it only once we have booted (or 30 s).
         _run(self._open())
 
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        # A bell may stand for four runs of 10 s each, and we are killed 25 s after SIGTERM.
+        if self._syncer is not None:
+            self._syncer.stop()
+
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
-        _run(self._stack.aclose())
+        _run(self._close())
+
+    async def _close(self) -> None:
+        """Close the parts. A run that outlived the shutdown has outlived its lease too: it ends with us."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._stack.aclose()
+        except TimeoutError:
+            log.warning("worker_closed_in_haste", after_s=CLOSE_S)
 
     async def _open(self) -> None:
-        configure_logging(self._settings, "worker")
         context = await self._stack.enter_async_context(open_context("worker", self._settings))
         self.bell.start()
         self._stack.push_async_callback(self.bell.stop)
@@ -74,6 +89,27 @@ class Runtime(Middleware):
             # The start order is free: the first sync asks again.
             log.warning("deployment_unconfirmed", error=error.detail)
         log.info("worker_ready", pid=os.getpid())
+
+
+def end_once() -> None:
+    """Take the first SIGTERM to a worker process and ignore the others.
+
+    At a second one dramatiq leaves its main thread at once, and the process then waits for ever for its event
+    loop's thread: neither stopped nor working. Whoever is in a hurry kills; what was held is owed.
+    """
+    if multiprocessing.parent_process() is None:
+        return
+    stop: Any = signal.getsignal(signal.SIGTERM)
+    is_stopping = False
+
+    def once(number: int, frame: Any) -> None:
+        nonlocal is_stopping
+        if not is_stopping and callable(stop):
+            is_stopping = True
+            stop(number, frame)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, once)
 
 
 def die_with_parent() -> None:

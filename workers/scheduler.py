@@ -109,7 +109,10 @@ async def run(settings: Settings) -> None:
             scheduler = Scheduler(context, bell, syncer)
             log.info("scheduler_ready", pid=os.getpid(), jobs=[job.name for job in JOBS])
             interval_s = settings.sweep_interval_s
-            await asyncio.gather(*(_repeat(scheduler, job, job.every * interval_s, stopping) for job in JOBS))
+            await asyncio.gather(
+                _stop_syncs(syncer, stopping),
+                *(_repeat(scheduler, job, job.every * interval_s, stopping) for job in JOBS),
+            )
         finally:
             await bell.stop()
 
@@ -134,6 +137,12 @@ async def _confirm_deployment(syncer: Syncer) -> None:
     except Unavailable as error:
         # The start order is free: the first sync asks again.
         log.warning("deployment_unconfirmed", error=error.detail)
+
+
+async def _stop_syncs(syncer: Syncer, stopping: asyncio.Event) -> None:
+    """While the queue is away a sweep may have 500 targets to sync by itself: it ends with those it is at."""
+    await stopping.wait()
+    syncer.stop()
 
 
 async def _repeat(scheduler: Scheduler, job: Job, every_s: float, stopping: asyncio.Event) -> None:

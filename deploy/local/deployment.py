@@ -33,6 +33,7 @@ from deploy.local.environment import (
     Servers,
     fingerprint,
     next_database,
+    servers_named_in,
     without_ours,
 )
 from deploy.local.lock import locked
@@ -129,9 +130,10 @@ def refuse_busy_ports(ports: Ports) -> None:
 
 def _start_servers(supervisor: Supervisor, state: State) -> Servers:
     """The embedded servers, except those the caller's environment names."""
-    database_url = os.environ.get("TOLLHOUSE_DATABASE_URL", "")
-    redis_url = os.environ.get("TOLLHOUSE_REDIS_URL", "")
-    cache_url = os.environ.get("TOLLHOUSE_CACHE_URL", "")
+    named = servers_named_in(os.environ)
+    database_url = named.get("TOLLHOUSE_DATABASE_URL", "")
+    redis_url = named.get("TOLLHOUSE_REDIS_URL", "")
+    cache_url = named.get("TOLLHOUSE_CACHE_URL", "")
     identity = fingerprint(database_url)
     if not database_url:
         postgres = supervisor.start_prepared(
@@ -143,7 +145,9 @@ def _start_servers(supervisor: Supervisor, state: State) -> Servers:
             partial(prepare_valkey, state.directory / "valkey", state.log("valkey"), persist=True)
         )
         redis_url, cache_url = valkey.url, cache_url or valkey.cache_url
-    return Servers(database_url, redis_url, cache_url or next_database(redis_url), identity)
+    cache_url = cache_url or next_database(redis_url)
+    embedded = frozenset({database_url, redis_url, cache_url}) - frozenset(named.values())
+    return Servers(database_url, redis_url, cache_url, identity, embedded)
 
 
 def _prepare_data(
@@ -216,7 +220,7 @@ def _simulator(environment: Environment, state: State) -> Program:
 def _services(environment: Environment, state: State, workers: int) -> list[Program]:
     """The processes of the Procfile."""
     worker_words = shlex.split(
-        f"-m dramatiq workers.actors --processes {workers} --threads {WORKER_THREADS} "
+        f"-m dramatiq workers.actors --skip-logging --processes {workers} --threads {WORKER_THREADS} "
         f"--worker-shutdown-timeout {WORKER_SHUTDOWN_MS}"
     )
     service = partial(Program, cwd=ROOT, stop_timeout_s=25.0)

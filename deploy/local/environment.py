@@ -19,6 +19,10 @@ STRIPE_ACCOUNT = "acct_1TollhouseLocal"
 
 PREFIX = "TOLLHOUSE_"
 
+#: What `. .tollhouse/env` leaves in a shell beside the settings: fingerprints of the servers that deployment
+#: started itself. Its own name must not begin like a setting's, because unknown settings are refused.
+MARKER = "LOCAL_TOLLHOUSE_SERVERS"
+
 #: Milliseconds an idle dramatiq worker sleeps between looks at the queue; its default of 1000 costs 59 ms per
 #: event.
 WORKER_TIMEOUT_MS = 10
@@ -33,6 +37,8 @@ class Servers:
     cache_url: str
     #: Tells one database from another, whatever its port.
     identity: str
+    #: Those of the URLs that this deployment started by itself.
+    embedded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class Environment:
     def exports(self) -> str:
         """The operator's settings as lines for a shell: `. .tollhouse/env`."""
         settings = {key: value for key, value in sorted(self.operator().items()) if key.startswith(PREFIX)}
+        settings[MARKER] = " ".join(sorted(fingerprint(url) for url in self.servers.embedded))
         return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in settings.items())
 
     def _base(self) -> dict[str, str]:
@@ -92,6 +99,8 @@ class Environment:
             "TOLLHOUSE_REDIS_URL": self.servers.redis_url,
             "TOLLHOUSE_CACHE_URL": self.servers.cache_url,
             "TOLLHOUSE_LOG_FORMAT": "json",
+            # No load balancer stands before these doors.
+            "TOLLHOUSE_DRAIN_S": "0",
             **{PREFIX + name.upper(): value for name, value in self.settings.items()},
         }
 
@@ -112,6 +121,17 @@ class Environment:
 def without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment without settings of Tollhouse: they belong to another deployment."""
     return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+
+
+def servers_named_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """The servers that the caller's environment names to be used instead of embedded ones, by setting.
+
+    A shell in which `. .tollhouse/env` ran names the servers of that deployment, which are not its to share.
+    """
+    embedded = environ.get(MARKER, "").split()
+    names = ("TOLLHOUSE_DATABASE_URL", "TOLLHOUSE_REDIS_URL", "TOLLHOUSE_CACHE_URL")
+    given = {name: environ.get(name, "") for name in names}
+    return {name: url for name, url in given.items() if url and fingerprint(url) not in embedded}
 
 
 def next_database(redis_url: str) -> str:

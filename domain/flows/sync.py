@@ -56,7 +56,12 @@ class Syncer:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._deployment = DeploymentCheck(context)
+        self._is_stopping = False
         self._vanishing = Vanishing()
+
+    def stop(self) -> None:
+        """The process is about to end: runs under way go on, none begins; what is left is rung again."""
+        self._is_stopping = True
 
     async def ensure_deployment(self) -> None:
         """Raises: WrongDeployment, Unavailable. For a process that wants to refuse at its start."""
@@ -71,7 +76,7 @@ class Syncer:
         until = time.monotonic() + RUNS_FOR_S
         outcomes: list[str] = []
         owed: list[int] = []
-        while len(outcomes) < MOST_RUNS and time.monotonic() < until:
+        while len(outcomes) < MOST_RUNS and time.monotonic() < until and not self._is_stopping:
             committed = await self._run(target_id)
             if committed is None:
                 break

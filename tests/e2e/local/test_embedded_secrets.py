@@ -1,12 +1,22 @@
 """Who is told what in a local deployment, and what is kept between its starts."""
 
 import os
+import shlex
 import stat
 
 import pytest
 
 from deploy.local.commands import apps_of
-from deploy.local.environment import Environment, Ports, Servers, fingerprint, next_database, without_ours
+from deploy.local.environment import (
+    MARKER,
+    Environment,
+    Ports,
+    Servers,
+    fingerprint,
+    next_database,
+    servers_named_in,
+    without_ours,
+)
 from deploy.local.processes import ProcessFailed
 from deploy.local.state import Secrets, State, read_struct, write_private
 
@@ -41,6 +51,20 @@ def test_the_simulated_stripe_is_read_without_the_limit_of_the_real_one():
 
 def test_the_callers_own_settings_are_not_passed_on():
     assert without_ours({"TOLLHOUSE_SURPRISE": "1", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_a_shell_set_up_for_one_deployment_does_not_lend_its_servers_to_the_next(tmp_path):
+    servers = Servers("postgresql://db", "redis://q/0", "redis://q/1", "identity", frozenset({"redis://q/0"}))
+    exports = Environment(servers, SECRETS, Ports(8000)).exports()
+    words = [line.removeprefix("export ").partition("=") for line in exports.splitlines()]
+    sourced = {name: "".join(shlex.split(value)) for name, _, value in words}
+    # The database was named by whoever started it, so it is theirs to name again.
+    assert servers_named_in(sourced) == {
+        "TOLLHOUSE_DATABASE_URL": "postgresql://db",
+        "TOLLHOUSE_CACHE_URL": "redis://q/1",
+    }
+    assert servers_named_in(sourced | {"TOLLHOUSE_REDIS_URL": "redis://mine/0"})["TOLLHOUSE_REDIS_URL"]
+    assert not MARKER.startswith("TOLLHOUSE_"), "a setting nobody knows stops every process"
 
 
 def test_settings_given_on_the_command_line_reach_every_process():
