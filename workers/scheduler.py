@@ -16,7 +16,7 @@ from domain.errors import TollhouseError, Unavailable
 from domain.flows.changes import number_changes
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.recompute_due import BATCH, Backlog
-from domain.flows.sweep import fire_timers, sweep_targets
+from domain.flows.sweep import fire_timers, forget_rings, sweep_targets
 from domain.flows.sync import Syncer, sync_all
 from domain.flows.wait_for_schema import wait_for_schema
 from domain.settings import Settings, load_settings
@@ -73,6 +73,8 @@ class Scheduler:
             if failing_s >= self._context.settings.direct_after_s:
                 runs = await sync_all(self._syncer, owed, at_once=DIRECT_AT_ONCE)
                 log.info("synced_without_queue", targets=len(owed), runs=runs)
+            # What is left was noted as rung and nobody heard it: it must not wait as if somebody had.
+            await forget_rings(self._context, owed)
 
 
 class Job(Struct, frozen=True):

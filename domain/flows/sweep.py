@@ -19,6 +19,12 @@ async def sweep_targets(context: Context) -> Sequence[int]:
         return await targets.sweep(connection, again_s=context.settings.ring_again_s, limit=MOST)
 
 
+async def forget_rings(context: Context, target_ids: Sequence[int]) -> None:
+    """The caller could not ring for these: the next sweep begins with them, whoever makes it."""
+    async with context.database.connection() as connection:
+        await targets.forget_rings(connection, target_ids)
+
+
 async def fire_timers(context: Context) -> Sequence[int]:
     """Due timers become events, each in its own transaction; answers the targets that may be rung."""
     async with context.database.connection() as connection:

@@ -3,6 +3,8 @@
 OWED is any active target with `dirty_seq > synced_seq`. Operational time is always the database's clock.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from domain.model import Claim, Owner, TargetRef
@@ -181,6 +183,21 @@ async def sweep(connection: Connection, *, again_s: float, limit: int) -> list[i
         limit,
     )
     return [row["id"] for row in rows]
+
+
+async def forget_rings(connection: Connection, target_ids: Sequence[int]) -> None:
+    """What SWEEP noted as rung and nobody could ring: the next sweep takes it again, at once."""
+    await connection.execute(
+        """
+        UPDATE sync_targets SET rung_at = '-infinity', rings = greatest(rings - 1, 0)
+        WHERE id IN (
+            SELECT id FROM sync_targets
+            WHERE id = ANY($1::bigint[]) AND dirty_seq > synced_seq AND state = 'active'
+            FOR UPDATE SKIP LOCKED
+        )
+        """,
+        list(target_ids),
+    )
 
 
 async def count_owed(connection: Connection) -> int:

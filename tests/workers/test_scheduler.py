@@ -44,10 +44,20 @@ async def test_while_the_queue_is_away_the_scheduler_syncs_by_itself(path: Event
     await owe(path)
     await scheduler.sweep()
     assert not await path.is_granted(), "one failure is no outage yet"
-    await path.execute("UPDATE sync_targets SET rung_at = '-infinity'")
     await scheduler.sweep()
     assert await path.is_granted()
     assert await path.count_owed() == 0
+
+
+async def test_what_could_not_be_rung_is_swept_again_at_the_next_turn_by_any_copy(path: EventPath) -> None:
+    away = path.context.settings.__class__(redis_url=Secret("redis://127.0.0.1:1/0"))
+    deaf = Scheduler(path.context, Bell(make_broker(away)), path.syncer)
+    broker = make_stub()
+    hearing = Scheduler(path.context, Bell(broker), path.syncer)
+    await owe(path)
+    assert await deaf.sweep() == 1
+    assert await hearing.sweep() == 1
+    assert rung(broker) == await path.owed_targets()
 
 
 async def test_due_timers_are_rung_as_events(path: EventPath) -> None:
