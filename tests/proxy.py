@@ -22,6 +22,10 @@ class Proxy:
         self._is_cut = False
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._replying = asyncio.Event()
+        self._replying.set()
+        #: Seconds that each piece of data is late, in either direction.
+        self.latency_s = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._pipes: set[asyncio.Task[None]] = set()
 
@@ -51,14 +55,20 @@ class Proxy:
         await asyncio.sleep(0)
 
     async def restore(self) -> None:
-        """Undo `cut` and `stall`."""
+        """Undo `cut`, `stall`, `drop_replies` and latency."""
         self._flowing.set()
+        self._replying.set()
+        self.latency_s = 0.0
         if self._server is None:
             await self.start()
 
     def stall(self) -> None:
         """Keep connections open, accept new ones, and let nothing through."""
         self._flowing.clear()
+
+    def drop_replies(self) -> None:
+        """Let what clients send through, and no answer: whether it had an effect they cannot know."""
+        self._replying.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -68,11 +78,11 @@ class Proxy:
                 writer.transport.abort()
                 far_writer.transport.abort()
                 return
-            for source, target, change in (
-                (reader, far_writer, self._asked()),
-                (far_reader, writer, _as_it_is),
+            for source, target, gate, change in (
+                (reader, far_writer, self._flowing, self._asked()),
+                (far_reader, writer, self._replying, _as_it_is),
             ):
-                pipe = asyncio.create_task(self._pipe(source, target, change))
+                pipe = asyncio.create_task(self._pipe(source, target, gate, change))
                 self._pipes.add(pipe)
                 pipe.add_done_callback(self._pipes.discard)
 
@@ -80,11 +90,16 @@ class Proxy:
         """What happens to the bytes that a client sends on one connection."""
         return _as_it_is
 
-    async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, change: Change) -> None:
+    async def _pipe(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, gate: asyncio.Event, change: Change
+    ) -> None:
         self._writers.add(target)
         try:
             while data := await source.read(65_536):
                 await self._flowing.wait()
+                await gate.wait()
+                if self.latency_s:
+                    await asyncio.sleep(self.latency_s)
                 target.write(change(data))
                 await target.drain()
         except OSError:

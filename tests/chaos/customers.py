@@ -65,9 +65,11 @@ class Town:
             await self.stripe.control(f"customers/{made['id']}/card", card=VISA)
             self.customers.append(Customer(f"stranger_{index}", made["id"], None))
 
-    async def live(self, *, until_events: int, pause_s: float = 0.0) -> None:
-        """Act until Stripe has made so many events."""
-        while await self.count_events() < until_events:
+    async def live(
+        self, *, until_events: int, pause_s: float = 0.0, is_over: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Act until Stripe has made so many events, and `is_over` says so too."""
+        while await self.count_events() < until_events or not is_over():
             chosen = self.dice.sample(self.customers, min(4 * AT_ONCE, len(self.customers)))
             deeds = [(one, self.dice.choice(ACTS)) for one in chosen]
             for start in range(0, len(deeds), AT_ONCE):

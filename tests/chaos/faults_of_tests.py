@@ -16,6 +16,12 @@ async def f23(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     return await run_tests("tests/chaos/test_interleaved.py", CHAOS_STRIDE="1")
 
 
+async def f14(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """Any order and number of deliveries, any crash: the state machine, with other examples each time."""
+    examples = {"full": "5000", "default": "200"}.get(sizes.name, "40")
+    return await run_tests("tests/chaos/test_machine.py", CHAOS_EXAMPLES=examples)
+
+
 async def run_tests(*words: str, **environ: str) -> Verdict:
     """One pytest; its own summary is the note."""
     tests = await asyncio.create_subprocess_exec(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from deploy.local.environment import ROOT
 from tests.chaos import injector as inject
 from tests.chaos.checks import Verdict, judge, until_quiet
 from tests.chaos.customers import Town
@@ -32,6 +33,31 @@ async def f01(directory: Path, sizes: Sizes, seed: int) -> Verdict:
         return verdict
 
 
+async def f02(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """Workers with wrong clocks, stopped and stalled for longer than their lease, and killed."""
+    verdict = await with_clocks(directory, sizes, seed, skew_s=90)
+    verdict.check("enough were fenced", verdict.fenced >= sizes.fenced, verdict.fenced)
+    return verdict
+
+
+async def f22(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """The clocks of two workers jump by an hour, one each way."""
+    return await with_clocks(directory, sizes, seed, skew_s=3600)
+
+
+async def with_clocks(directory: Path, sizes: Sizes, seed: int, *, skew_s: int) -> Verdict:
+    stall_s = float(sizes.settings.get("lease_s", "15")) * 1.4
+    points = {"TOLLHOUSE_FAULT_POINTS": f"sync.fetched=stall:{stall_s}:0.04"}
+    clock = {"PYTHONPATH": str(ROOT / "tests" / "chaos" / "skewed"), **points}
+    env = {
+        "worker0": {**clock, "CHAOS_SKEW_S": str(skew_s)},
+        "worker1": {**clock, "CHAOS_SKEW_S": str(-skew_s)},
+    }
+    async with running_world(directory, Setup(settings=sizes.settings, env=env)) as world:
+        deck = (inject.stop_a_while, inject.stop_a_while, inject.kill_worker_child, inject.kill_scheduler)
+        return await live_through(world, sizes, seed, deck=deck * sizes.decks, stripe_fails=False)
+
+
 async def live_through(
     world: World, sizes: Sizes, seed: int, *, deck: tuple[Fault, ...], stripe_fails: bool = True
 ) -> Verdict:
@@ -45,7 +71,7 @@ async def live_through(
     injector = Injector(world, seed, deck, every_s=sizes.fault_every_s)
     await asyncio.gather(
         injector.run(),
-        town.live(until_events=sizes.events, pause_s=sizes.pause_s),
+        town.live(until_events=sizes.events, pause_s=sizes.pause_s, is_over=lambda: injector.is_over),
         acknowledged.watch_until(lambda: injector.is_over),
     )
     await inject.let_stripe_work(world)
@@ -63,5 +89,6 @@ async def live_through(
         "refused": town.refused,
         "answers": acknowledged.answers,
         "deaths": world.fleet.deaths(),
+        "slowest_delivery_s": round(max(acknowledged.durations, default=0.0), 2),
     }
     return verdict

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deploy.local.processes import (
     Child,
@@ -107,6 +107,11 @@ class Fleet:
 
     def release(self, name: str) -> None:
         self._kept[name].is_held = False
+
+    def rearm(self, name: str, **environ: str) -> None:
+        """From its next start on it has this environment, too."""
+        kept = self._kept[name]
+        kept.program = replace(kept.program, env={**(kept.program.env or {}), **environ})
 
     async def restart(self, name: str) -> float:
         """An orderly stop, and a new process. Answers how long the stop took, in seconds."""

@@ -25,8 +25,6 @@ class Books:
         self.subscriptions: dict[str, list[Json]] = defaultdict(list)
         self.sessions: dict[str, list[Json]] = defaultdict(list)
         self.invoices: dict[str, list[Json]] = defaultdict(list)
-        #: By customer: invoices without a subscription.
-        self.loose_invoices: dict[str, list[Json]] = defaultdict(list)
         self.charges: dict[str, list[Json]] = defaultdict(list)
         self.refunds: dict[str, list[Json]] = defaultdict(list)
         self.disputes: dict[str, list[Json]] = defaultdict(list)
@@ -34,21 +32,25 @@ class Books:
         self.lines: dict[str, list[Json]] = {}
 
 
-async def read_books(stripe: Stripe) -> Books:
-    """All objects, as Stripe has them now."""
+async def read_books(stripe: Stripe, customer: str | None = None) -> Books:
+    """All objects as Stripe has them now, or those of one customer."""
     books = Books()
-    for found in await stripe.list_all("/v1/subscriptions", status="all"):
+    of = {"customer": customer} if customer is not None else {}
+    for found in await stripe.list_all("/v1/subscriptions", status="all", **of):
         books.subscriptions[found["customer"]].append(found)
-    for found in await stripe.list_all("/v1/invoices", **{"expand[]": "data.payments"}):
+    for found in await stripe.list_all("/v1/invoices", **{"expand[]": "data.payments"}, **of):
         details = (found["parent"] or {}).get("subscription_details") or {}
         if details.get("subscription"):
             books.invoices[details["subscription"]].append(found)
-        else:
-            books.loose_invoices[found["customer"]].append(found)
-    for kind, place in (("charges", books.charges), ("refunds", books.refunds), ("disputes", books.disputes)):
-        for found in await stripe.list_all(f"/v1/{kind}"):
-            place[found["payment_intent"]].append(found)
-    for found in await stripe.list_all("/v1/checkout/sessions"):
+    for found in await stripe.list_all("/v1/charges", **of):
+        books.charges[found["payment_intent"]].append(found)
+    intents = [{}] if customer is None else [{"payment_intent": intent} for intent in books.charges]
+    for asked in intents:
+        for found in await stripe.list_all("/v1/refunds", **asked):
+            books.refunds[found["payment_intent"]].append(found)
+        for found in await stripe.list_all("/v1/disputes", **asked):
+            books.disputes[found["payment_intent"]].append(found)
+    for found in await stripe.list_all("/v1/checkout/sessions", **of):
         if found["status"] == "complete" and found["payment_status"] in {"paid", "no_payment_required"}:
             books.sessions[found["customer"]].append(found)
             lines = await stripe.get(f"/v1/checkout/sessions/{found['id']}/line_items", limit="100")
@@ -172,8 +174,11 @@ class Oracle:
         )
 
 
-async def make_oracle(stripe: Stripe, context: Context, project: str = "acme") -> Oracle:
-    books = await read_books(stripe)
+async def make_oracle(
+    stripe: Stripe, context: Context, project: str = "acme", *, customer: str | None = None
+) -> Oracle:
+    """`customer`: for this one alone, and without reading everybody's books."""
+    books = await read_books(stripe, customer)
     async with context.database.connection() as connection:
         head = await find_head(connection, project)
         rows = await connection.fetch(
@@ -183,13 +188,15 @@ async def make_oracle(stripe: Stripe, context: Context, project: str = "acme") -
     return Oracle(books, head, {row["price_id"]: (row["price"], row["revision"]) for row in rows})
 
 
-async def read_grants(context: Context) -> dict[str, list[Grant]]:
+async def read_grants(context: Context, user_id: str | None = None) -> dict[str, list[Grant]]:
     """Operators' grants by user; they are ours, so Postgres has the only copy."""
     async with context.database.connection() as connection:
         rows = await connection.fetch(
             """
-            SELECT u.user_id, g.* FROM grants g JOIN users u USING (user_key) ORDER BY g.created_at
-            """
+            SELECT u.user_id, g.* FROM grants g JOIN users u USING (user_key)
+            WHERE $1::text IS NULL OR u.user_id = $1 ORDER BY g.created_at
+            """,
+            user_id,
         )
     found: dict[str, list[Grant]] = defaultdict(list)
     for row in rows:

@@ -7,9 +7,11 @@ from typing import Any
 
 from tests.chaos import faults_crippled as crippled
 from tests.chaos.checks import Verdict
+from tests.chaos.faults_away import f06, f07, f11, f12
 from tests.chaos.faults_door import f04
-from tests.chaos.faults_of_tests import f23
-from tests.chaos.faults_random import f01
+from tests.chaos.faults_of_tests import f14, f23
+from tests.chaos.faults_random import f01, f02, f22
+from tests.chaos.faults_world import f24, f25, f26, f27
 from tests.chaos.sizes import Sizes
 
 Run = Callable[[Path, Sizes, int], Coroutine[Any, Any, Verdict]]
@@ -27,6 +29,7 @@ class Registered:
 
 FAULTS: dict[str, Registered] = {
     "F-01": Registered(f01),
+    "F-02": Registered(f02),
     "F-03-control-bells": Registered(crippled.whole),
     "F-03-no-sweeper": Registered(crippled.without_sweeper, must_fail="nothing owed"),
     "F-03-queue-retries": Registered(crippled.with_queue_retries, must_fail="nothing owed"),
@@ -34,5 +37,15 @@ FAULTS: dict[str, Registered] = {
     "F-03-no-fence": Registered(crippled.without_fence, must_fail="every answer is the oracle's"),
     "F-03-no-dedup": Registered(crippled.without_dedup, must_fail="each event is stored once"),
     "F-04": Registered(f04),
+    "F-06": Registered(f06),
+    "F-07": Registered(f07),
+    "F-11": Registered(f11),
+    "F-12": Registered(f12),
+    "F-14": Registered(f14),
+    "F-22": Registered(f22),
     "F-23": Registered(f23),
+    "F-24": Registered(f24),
+    "F-25": Registered(f25),
+    "F-26": Registered(f26),
+    "F-27": Registered(f27),
 }

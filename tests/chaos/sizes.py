@@ -29,6 +29,10 @@ class Sizes:
     converge_s: float = 30.0
     #: After this the run has failed.
     patience_s: float = 120.0
+    #: F-02: runs that must have lost their lease before they committed.
+    fenced: int = 1
+    #: How long something is away: Redis, Postgres, Stripe, the right key.
+    away_s: float = 12.0
     #: Single deeds of a fault that counts them, such as kills between commit and bell.
     repeats: int = 100
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +68,8 @@ SIZES = {
         decks=2,
         fault_every_s=2.0,
         pause_s=0.1,
+        fenced=5,
+        away_s=20.0,
         repeats=200,
         settings=COMPRESSED,
     ),
@@ -73,8 +79,10 @@ SIZES = {
         events=10_000,
         decks=3,
         fault_every_s=4.0,
-        pause_s=0.0,
+        pause_s=0.05,
         patience_s=600.0,
+        fenced=20,
+        away_s=60.0,
         repeats=1_000,
     ),
 }

@@ -24,6 +24,7 @@ from deploy.local.environment import (
     Ports,
     Servers,
     fingerprint,
+    next_database,
     without_ours,
 )
 from deploy.local.ports import free_port, is_free
@@ -37,6 +38,7 @@ from domain.settings import load_settings
 from tests.chaos.fleet import Fleet
 from tests.chaos.rewriting import Rewrite, RewritingProxy
 from tests.chaos.stripe import Stripe
+from tests.proxy import Proxy
 
 CATALOG = ROOT / "deploy" / "local" / "catalog.toml"
 WEBHOOK_PATH = "/api/v1/webhooks/stripe"
@@ -69,6 +71,8 @@ class Setup:
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: Statements are changed on their way to Postgres, for processes whose names begin so.
     rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
+    #: All processes reach Postgres, Redis and Stripe through proxies that can be cut.
+    is_proxied: bool = False
     #: What dramatiq imports.
     worker_module: str = "workers.actors"
     fsync: bool = True
@@ -84,6 +88,8 @@ class World:
         self.setup = setup
         #: By the beginning of a process's name.
         self.rewriters: dict[str, RewritingProxy] = {}
+        #: `postgres`, `redis` and `stripe`, where the setup wants them.
+        self.proxies: dict[str, Proxy] = {}
         self.http: aiohttp.ClientSession
         self.stripe: Stripe
         self.context: Context
@@ -143,11 +149,7 @@ async def running_world(directory: Path, setup: Setup) -> AsyncIterator[World]:
         await world.execute(VERSION_LOG)
         settings = load_settings("stripe-cli", _ours(environment.operator()))
         world.context = await stack.enter_async_context(open_context("stripe-cli", settings))
-        for prefix, rewrite in setup.rewrites.items():
-            proxy = RewritingProxy(environment.servers.database_url, rewrite)
-            await proxy.start()
-            stack.push_async_callback(proxy.stop)
-            world.rewriters[prefix] = proxy
+        await _start_proxies(world, stack)
         stack.push_async_callback(fleet.stop)
         await fleet.start(*_services(world))
         yield world
@@ -255,15 +257,40 @@ def _door(world: World, name: str, env: dict[str, str]) -> Program:
     )
 
 
+async def _start_proxies(world: World, stack: AsyncExitStack) -> None:
+    servers = world.environment.servers
+    for prefix, rewrite in world.setup.rewrites.items():
+        world.rewriters[prefix] = RewritingProxy(servers.database_url, rewrite)
+    if world.setup.is_proxied:
+        urls = {
+            "postgres": servers.database_url,
+            "redis": servers.redis_url,
+            "stripe": world.environment.ports.url("stripe"),
+        }
+        world.proxies = {name: Proxy(url) for name, url in urls.items()}
+    for proxy in (*world.rewriters.values(), *world.proxies.values()):
+        await proxy.start()
+        stack.push_async_callback(proxy.stop)
+
+
 def _own_env(world: World, name: str) -> dict[str, str]:
-    proxies = {prefix: {"TOLLHOUSE_DATABASE_URL": proxy.url} for prefix, proxy in world.rewriters.items()}
-    return {
-        key: value
-        for own in (world.setup.env, proxies)
-        for prefix, values in own.items()
+    own = [values for prefix, values in world.setup.env.items() if name.startswith(prefix)]
+    own += [
+        {"TOLLHOUSE_DATABASE_URL": proxy.url}
+        for prefix, proxy in world.rewriters.items()
         if name.startswith(prefix)
-        for key, value in values.items()
-    }
+    ]
+    if world.proxies:
+        redis_url = world.proxies["redis"].url
+        proxied = {
+            "TOLLHOUSE_DATABASE_URL": world.proxies["postgres"].url,
+            "TOLLHOUSE_REDIS_URL": redis_url,
+            "TOLLHOUSE_CACHE_URL": next_database(redis_url),
+        }
+        if name.startswith(("worker", "scheduler")):
+            proxied["TOLLHOUSE_STRIPE_API_BASE"] = world.proxies["stripe"].url
+        own.append(proxied)
+    return {key: value for values in own for key, value in values.items()}
 
 
 def _ours(environ: Mapping[str, str]) -> dict[str, str]:
