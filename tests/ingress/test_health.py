@@ -92,7 +92,11 @@ async def test_a_draining_process_is_not_ready_but_live(running: Running) -> Non
     async with client_of(read.app, running) as client:
         answer = await client.get("/ready")
         assert (answer.status_code, answer.json()["status"]) == (503, "draining")
+        assert answer.headers["connection"] == "close"
         assert (await client.get("/live")).status_code == 200
+        assert (await client.get("/api/v1/entitlements")).status_code == 401, "what arrives is still answered"
+        running.is_draining = False
+        assert "connection" not in (await client.get("/live")).headers
 
 
 async def test_a_reader_that_was_warm_stays_ready_while_one_place_answers(settings: Settings) -> None:

@@ -68,6 +68,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("stripe_rate", "many"),
+        ("drain_s", "-1"),
+        ("drain_s", "16"),
+        ("drain_s", "nan"),
     ],
 )
 def test_a_value_that_cannot_be_names_its_variable(name: str, value: str) -> None:
