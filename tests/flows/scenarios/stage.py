@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from deploy.local.stripe_simulator.store import Json
+from domain.flows.adopt import adopt
 from domain.flows.lookup import Lookup
+from domain.flows.record_action import Operator
 from domain.rules.answer import answer_at
 from tests.flows.event_path import EventPath
 from tests.flows.scenarios.finale import Finale, Person, gathered
@@ -43,7 +45,7 @@ def no(reason: str) -> Said:
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
-    #: How many events Stripe had made when it was said.
+    #: How much had been done when it was said.
     after: int
     person: Person
     app: str
@@ -63,6 +65,7 @@ class Stage:
         self.people: list[Person] = []
         self._clocks: list[str] = []
         self._delivered = 0
+        self._adopted = 0
         self._said: list[Expectation] = []
 
     # ── people, time, and what is done at Stripe ──
@@ -75,6 +78,19 @@ class Stage:
         person = Person(user_id, customer, project)
         self.people.append(person)
         return person
+
+    async def stranger(self, user_id: str = "u_1") -> Person:
+        """Somebody whom the dashboard made; `adopt` makes them this user."""
+        person = Person(user_id, await self.path.make_stripe_customer(test_clock=await self._clock()))
+        self.people.append(person)
+        return person
+
+    async def adopt(self, person: Person) -> None:
+        self._adopted += 1
+        operator = Operator(actor="cli:scenario")
+        await adopt(
+            self.path.context, person.customer, person.project, person.user_id, operator, reason="imported"
+        )
 
     async def advance(self, to: datetime) -> None:
         for clock in self._clocks:
@@ -174,7 +190,8 @@ class Stage:
         await self.path.drain()
 
     def _happened(self) -> int:
-        return len(self.stripe.account.rows.get("event", {}))
+        """How much has been done: at Stripe, which always makes an event, or by an operator."""
+        return len(self.stripe.account.rows.get("event", {})) + self._adopted
 
     async def _check(self, expectation: Expectation) -> None:
         person, app, at = expectation.person, expectation.app, expectation.at

@@ -10,6 +10,7 @@ from tests.flows.scenarios.stage import (
     FIRST_ATTEMPT,
     GOOD_CARD,
     HOUR,
+    MARCH,
     NEW_YEAR,
     SECOND,
     Stage,
@@ -180,5 +181,17 @@ async def test_first_payment_made_later_gives_everything(stage: Stage) -> None:
     invoice = await stage.read(f"/v1/invoices/{made['latest_invoice']}?expand[]=payments")
     intent = invoice["payments"]["data"][0]["payment"]["payment_intent"]
     await stage.post(f"/v1/payment_intents/{intent}/confirm", payment_method=GOOD_CARD)
+    await stage.expects(user, export=ACTIVE)
+    await stage.settle()
+
+
+async def test_failures_one_after_the_other_have_one_grace(stage: Stage) -> None:
+    await stage.stripe.billing(after_final_failure="past_due", retry_days=[])
+    user, subscription = await fail_renewal(stage)
+    await stage.advance(MARCH + 2 * HOUR)
+    await stage.expects(user, export=no("payment_past_due"))
+    await stage.stripe.change_card(user.customer, GOOD_CARD)
+    newest = (await stage.read(f"/v1/subscriptions/{subscription}"))["latest_invoice"]
+    await stage.post(f"/v1/invoices/{newest}/pay")
     await stage.expects(user, export=ACTIVE)
     await stage.settle()
