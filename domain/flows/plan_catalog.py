@@ -29,6 +29,9 @@ PAGE = 500
 #: What is wrong with one user's rows is theirs alone; anything else, such as Postgres, ends the plan.
 UNREADABLE = (Broken, msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError)
 
+#: What may take something from somebody: a set that gives another string for one it gave is `OTHER`.
+TAKING = frozenset({Effect.LOSE, Effect.LESS, Effect.OTHER})
+
 OnProgress = Callable[[int, int], None]
 
 
@@ -79,7 +82,9 @@ class CatalogPlan(Struct, frozen=True, kw_only=True):
 
     @property
     def takes_away(self) -> bool:
-        return any(project.total.lose or project.total.less for project in self.projects)
+        """Whether anybody may lose something: also what is neither less nor more, see `TAKING`."""
+        totals = [project.total for project in self.projects]
+        return any(total.lose or total.less or total.other for total in totals)
 
 
 async def plan_catalog(
@@ -138,7 +143,7 @@ class _Listed:
 
     def add(self, user: PlannedUser) -> None:
         self._seen += 1
-        loses = any(one.effect in {Effect.LOSE, Effect.LESS} for one in user.effects)
+        loses = any(one.effect in TAKING for one in user.effects)
         kept = self._losing if loses else self._others
         if len(kept) < self._at_most:
             kept.append(user)

@@ -114,6 +114,22 @@ async def test_less_grace_takes_from_those_in_grace_alone(context: Context) -> N
     assert [(one.field, one.before, one.after) for one in change.fields] == [("policy.grace_days", 7, 1)]
 
 
+async def test_one_string_for_another_may_take_something_away_and_is_listed_first(context: Context) -> None:
+    text = CATALOG_TOML.replace(
+        "[projects.acme.plans.pro]\ngrants = {",
+        '[projects.acme.features.formats]\ntype = "set"\n'
+        '[projects.acme.plans.pro]\ngrants = { formats = ["png"],',
+    )
+    await apply(context, text=text)
+    await seed_subscribers(context, 1, "team", prefix="team")
+    await seed_subscribers(context, 1, "pro")
+    planned = await plan(context, ('["png"]', '["svg"]'), ("seats = 40", "seats = 50"), text=text)
+    (project,) = planned.projects
+    assert project.total == Counts(more=1, other=1)
+    assert planned.takes_away
+    assert [user.user_id for user in planned.users] == ["u_1", "team_1"]
+
+
 async def test_a_plan_writes_nothing_and_waits_for_nobody(context: Context) -> None:
     await apply(context)
     users = await seed_subscribers(context, 2)

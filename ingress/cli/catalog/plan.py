@@ -33,7 +33,7 @@ EVERYBODY = sys.maxsize
     "--exit-code",
     "with_exit_code",
     is_flag=True,
-    help="End with 4 where something changes and with 5 where somebody loses access or gets less.",
+    help="End with 4 where something changes and with 5 where somebody loses access or gets less or other.",
 )
 @json_option
 @command
