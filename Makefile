@@ -72,6 +72,7 @@ FAULTS ?=
 SIZE ?= default
 chaos: $(READY) ## Kill, cut and stall everything, and compare with an oracle (SEED=7 FAULTS="F-01" SIZE=full)
 	@$(RUN) tests.chaos --seed $(SEED) --size $(SIZE) -- $(FAULTS)
+	@$(if $(FAULTS),,SCENARIOS=all SEED=$(firstword $(SEED)) $(RUN) pytest -q -n $(PYTEST_WORKERS) --no-cov tests/flows/scenarios)
 
 bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches and the change feed
 	@$(RUN) tests.bench.compute
