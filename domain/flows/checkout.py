@@ -16,6 +16,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid, Unknown
 from domain.flows.ensure_customer import OurCustomer, ensure_customer
+from domain.flows.read_budget import noting_429
 from domain.flows.read_catalog import find_head
 from domain.rules.catalog import Catalog, CheckoutOptions
 from domain.rules.order import Item, Order, judge_order
@@ -79,6 +80,11 @@ async def open_checkout(context: Context, project: str, app: str, wish: Wish) ->
         Unavailable: Stripe or Postgres is away; asking again is safe.
     """
     judged = await _judge(context, project, app, wish)
+    async with noting_429(context):
+        return await _open(context, project, app, wish, judged)
+
+
+async def _open(context: Context, project: str, app: str, wish: Wish, judged: "_Judged") -> OpenedCheckout:
     customer = await ensure_customer(context, project, wish.user_id)
     checkout = NewCheckout(
         ref=uuid.uuid4(),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -299,6 +300,16 @@ async def test_a_session_that_stripe_fails_to_make_leaves_a_row_that_says_so(
     assert (await client.post(PATH, json=BODY)).status_code == 503
     [row] = await rows(running, "checkout_sessions")
     assert (row["status"], row["stripe_session_id"]) == ("creating", None)
+
+
+async def test_a_429_to_a_checkout_makes_every_reader_slower(
+    running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
+) -> None:
+    await stripe.fail("/v1/checkout/sessions", status=429, times=50)
+    answer = await client.post(PATH, json=BODY)
+    assert (answer.status_code, answer.json()["code"]) == (503, "stripe_rate_limited")
+    [budget] = await rows(running, "stripe_budget")
+    assert budget["slow_until"] > datetime.now(UTC)
 
 
 async def test_a_definitive_refusal_of_a_customer_is_not_replayed_for_ever(
