@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from tests.chaos import injector as inject
 from tests.chaos.checks import Verdict, judge, read_answers, until_quiet
 from tests.chaos.customers import Town
@@ -37,6 +39,8 @@ class Asked:
             said = "stale" if any(one["freshness"] == "stale" for one in answers.values()) else "live"
         except AssertionError as error:
             said = str(error)[:40]
+        except aiohttp.ClientConnectionError:
+            said = "unreachable"
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         self.said[said] = self.said.get(said, 0) + 1
         return said

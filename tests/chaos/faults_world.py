@@ -49,7 +49,7 @@ async def f25(directory: Path, sizes: Sizes, seed: int) -> Verdict:
             await asyncio.sleep(sizes.away_s / 2)
             now = await served(world, town)
             changed |= {name: now[name] for name in now if now[name] != before[name]}
-        alarms = world.logged("deployment_mismatch") + world.logged("sync_failed")
+        alarms = {name: world.logged(name) for name in ("wrong_deployment", "sync_failed")}
         await rearm(world, ours)
         last = time.monotonic()
         is_quiet = await until_quiet(world, acknowledged, within_s=sizes.patience_s)
@@ -57,8 +57,8 @@ async def f25(directory: Path, sizes: Sizes, seed: int) -> Verdict:
         verdict = await judge(world, town, acknowledged, is_quiet=is_quiet)
         verdict.converged_s = converged_s if is_quiet else None
         verdict.check("no answer changed under a wrong key", not changed, list(changed.items())[:2])
-        verdict.check("it was said", alarms + world.fleet.deaths() > 0)
-        verdict.notes |= {"lines that say so": alarms, "refused starts": world.fleet.deaths()}
+        verdict.check("it was said", all(alarms.values()), alarms)
+        verdict.notes |= {"lines that say so": alarms, "ends": world.fleet.deaths()}
         return verdict
 
 

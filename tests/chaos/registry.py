@@ -10,6 +10,7 @@ from tests.chaos.checks import Verdict
 from tests.chaos.faults_away import f06, f07, f11, f12
 from tests.chaos.faults_door import f04
 from tests.chaos.faults_of_tests import f14, f23
+from tests.chaos.faults_process import f15_dies, f15_raises, f16
 from tests.chaos.faults_random import f01, f02, f22
 from tests.chaos.faults_world import f24, f25, f26, f27
 from tests.chaos.sizes import Sizes
@@ -42,6 +43,9 @@ FAULTS: dict[str, Registered] = {
     "F-11": Registered(f11),
     "F-12": Registered(f12),
     "F-14": Registered(f14),
+    "F-15-raises": Registered(f15_raises),
+    "F-15-dies": Registered(f15_dies),
+    "F-16": Registered(f16),
     "F-22": Registered(f22),
     "F-23": Registered(f23),
     "F-24": Registered(f24),
