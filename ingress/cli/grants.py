@@ -18,7 +18,7 @@ from domain.flows.record_action import Operator
 from domain.flows.revoke import ByGrant, ByTarget
 from domain.flows.revoke import revoke as end_grants
 from domain.model import FeatureValue, GrantEffect, GrantTarget
-from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 EFFECTS: tuple[GrantEffect, ...] = get_args(GrantEffect)
 STATES: tuple[GrantState, ...] = get_args(GrantState)
@@ -93,7 +93,7 @@ async def grant(
         print_json(given)
         return
     until = "without an end" if given.expires_at is None else f"until {given.expires_at.isoformat()}"
-    click.echo(f"{given.id}: {effect} {kind} {target} for {user_id}, {until}.")
+    say(f"{given.id}: {effect} {kind} {target} for {user_id}, {until}.")
     _print_versions(given.versions)
 
 

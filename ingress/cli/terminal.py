@@ -56,6 +56,11 @@ def print_json(answer: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
 
 
+def say(text: str) -> None:
+    """A line on stdout that names what callers chose, such as a user's id."""
+    click.echo(_printable(text))
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - 60 ms that `--json` and `--help` need not wait for
     from rich.table import Table  # noqa: PLC0415
@@ -84,9 +89,9 @@ def fail(error: TollhouseError, *, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"error": {"code": error.code, "detail": error.detail, "errors": list(fields)}})
     else:
-        click.secho(f"tollhouse: {error.detail}", err=True)
+        click.secho(_printable(f"tollhouse: {error.detail}"), err=True)
         for field in fields:
-            click.secho(f"  {field['field']}: {field['detail']}", err=True)
+            click.secho(_printable(f"  {field['field']}: {field['detail']}"), err=True)
     sys.exit(exit_code(error))
 
 

@@ -114,7 +114,10 @@ async def test_grants_are_listed_as_they_are_whatever_their_words(ready: Context
 async def test_a_user_id_cannot_steer_the_terminal_of_whoever_lists_it(
     ready: Context, settings: Settings
 ) -> None:
-    call(settings, "grant", "\x1b[2J[/x]", "--project", "acme", "--feature", "export", *WHY)
+    given = call(settings, "grant", "\x1b[2J[/x]", "--project", "acme", "--feature", "export", *WHY)
+    assert "for \\x1b[2J[/x], without an end" in given.stdout
+    refused = call(settings, "revoke", "gr_\x1b[2J", "--project", "acme", *WHY)
+    assert "There is no grant gr_\\x1b[2J in" in refused.stderr
     shown = call(settings, "grants", "--project", "acme")
     assert shown.returncode == 0
     assert "\\x1b[2J[/x]" in shown.stdout

@@ -10,7 +10,7 @@ from domain.flows.plan_catalog import CatalogPlan, Counts, PlannedProject, Plann
 from domain.flows.publish_catalog import read_catalog
 from ingress.cli.catalog.group import CATALOG, read_text
 from ingress.cli.progress import progress
-from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 #: With --exit-code; 1 to 3 are the errors of every command.
 EXIT_CHANGES, EXIT_TAKES_AWAY = 4, 5
@@ -86,7 +86,7 @@ def _print_project(project: PlannedProject) -> None:
     )
     if project.unreadable:
         shown = ", ".join(project.unreadable[:5])
-        click.echo(f"{len(project.unreadable)} users cannot be computed, so nobody knows: {shown}")
+        say(f"{len(project.unreadable)} users cannot be computed, so nobody knows: {shown}")
     click.echo("")
 
 
