@@ -547,6 +547,7 @@ grants = Table(
     ),
     CheckConstraint("(idempotency_key IS NULL) = (request_sha256 IS NULL)", name="idempotency_whole"),
     Index("grants_user_idx", "user_key"),
+    Index("grants_project_idx", "project", "created_at", "grant_id"),
     comment="What operators gave or took; a row ends by its revocation and is never deleted",
 )
 
@@ -624,6 +625,9 @@ webhook_events = Table(
         "target_ref",
         postgresql_where=text("state = 'foreign' AND target_ref IS NOT NULL"),
     ),
+    Index(
+        "webhook_events_failed_idx", "target_kind", "target_ref", postgresql_where=text("state = 'failed'")
+    ),
     Index("webhook_events_received_idx", "received_at", "event_id"),
     comment="The inbox: hints that an object may have changed",
 )
@@ -654,6 +658,7 @@ sync_targets = Table(
     _one_of("state", "active", "dead"),
     CheckConstraint("synced_seq <= dirty_seq", name="settled_at_most_dirty"),
     CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
+    Index("sync_targets_dead_idx", "id", postgresql_where=text("state = 'dead'")),
     Index(
         "sync_targets_owed_idx",
         "due_at",
