@@ -5,8 +5,10 @@ import json
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,40 @@ async def test_purchases_while_workers_are_killed_and_redis_forgets_all_arrive(
         assert await shop.fetch("SELECT 1 FROM webhook_events WHERE state IN ('pending', 'failed')") == []
 
 
+async def test_failed_renewal_is_told_to_the_second_through_whole_processes(
+    deployment: tuple[Ready, Path],
+) -> None:
+    """Bought through our API, then put on a test clock; events thrice, shuffled and of an old version."""
+    async with Shop.opened(deployment[1]) as shop, asyncio.timeout(60):
+        await shop.control("deliver", mode="shuffle", duplicate=3, seed=7, window_s=0.05)
+        await shop.control("render", version="acacia")
+        await shop.buy("renewing", "pro")
+        await shop.until_told("renewing", "subscription_active", None)
+        (row,) = await shop.fetch(
+            "SELECT stripe_customer_id FROM stripe_customers c JOIN users u USING (user_key)"
+            " WHERE u.user_id = 'renewing'"
+        )
+        customer = row["stripe_customer_id"]
+        frozen = {"customer": customer, "frozen_time": int(time.time())}
+        clock = (await shop.stripe("POST", "/v1/test_helpers/test_clocks", **frozen))["id"]
+        (subscription,) = (await shop.stripe("GET", f"/v1/subscriptions?customer={customer}"))["data"]
+        failing_at = subscription["items"]["data"][0]["current_period_end"] + 3600
+        over_at = failing_at + 7 * 86_400
+
+        await shop.control(f"customers/{customer}/card", card="pm_card_chargeCustomerFail")
+        await shop.control(f"test_clocks/{clock}/advance", to=failing_at)
+        await shop.until_told("renewing", "in_grace", over_at)
+        await shop.control(f"test_clocks/{clock}/advance", to=over_at - 1)
+        await shop.until_nothing_is_owed()
+        assert await shop.told("renewing") == ("in_grace", over_at)
+        await shop.control(f"test_clocks/{clock}/advance", to=over_at)
+        await shop.until_told("renewing", "payment_past_due", None)
+        await shop.control(f"customers/{customer}/card", card="pm_card_visa")
+        (unpaid,) = (await shop.stripe("GET", f"/v1/invoices?customer={customer}&status=open"))["data"]
+        await shop.stripe("POST", f"/v1/invoices/{unpaid['id']}/pay")
+        await shop.until_told("renewing", "subscription_active", None)
+
+
 class Shop:
     """An app with customers, and whoever pulls plugs meanwhile."""
 
@@ -150,6 +186,29 @@ class Shop:
                 if answer.status == 200 and (await answer.json())["granted"]:
                     return
             await asyncio.sleep(0.05)
+
+    async def told(self, user_id: str) -> tuple[str, int | None]:
+        """What the app is told about `export`: the reason, and the unix second of its end."""
+        url = f"{self.ready.base_url}/api/v1/entitlements/export?user_id={user_id}"
+        async with self._client.get(url, headers=self._key()) as answer:
+            said = await answer.json()
+            assert answer.status == 200, said
+        ends_at = said["ends_at"]
+        return said["reason"], int(datetime.fromisoformat(ends_at).timestamp()) if ends_at else None
+
+    async def until_told(self, user_id: str, reason: str, ends_at: int | None) -> None:
+        while True:
+            if await self.told(user_id) == (reason, ends_at):
+                return
+            await asyncio.sleep(0.05)
+
+    async def stripe(self, method: str, path: str, **form: object) -> Any:
+        headers = {"authorization": f"Bearer {self.ready.stripe_secret_key}"}
+        url, data = f"{self.ready.stripe_url}{path}", {name: str(value) for name, value in form.items()}
+        async with self._client.request(method, url, data=data or None, headers=headers) as answer:
+            said = await answer.json()
+            assert answer.status == 200, said
+            return said
 
     async def make_faults(self, chance: random.Random) -> None:
         """Kill -9 of workers, children or all, and FLUSHALL, between the purchases."""
