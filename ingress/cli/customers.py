@@ -1,10 +1,12 @@
 """`tollhouse customers`."""
 
+import shlex
+
 import click
 
 from domain.flows.adopt import adopt as adopt_customer
 from ingress.cli.grants import project_option, reason_option, this_operator
-from ingress.cli.terminal import command, json_option, opened, print_json
+from ingress.cli.terminal import command, json_option, opened, print_json, say
 
 
 @click.group()
@@ -31,10 +33,10 @@ async def adopt(*, customer_id: str, project: str, user_id: str, reason: str, as
         print_json(adopted)
         return
     if adopted.state == "already":
-        click.echo(f"{customer_id} was {user_id}'s already; everything of it is read again.")
+        say(f"{customer_id} was {user_id}'s already; everything of it is read again.")
         return
     use = "used for new checkouts" if adopted.is_primary else "kept beside the customer of new checkouts"
-    click.echo(
+    say(
         f"{customer_id} is {user_id}'s now, {use}; {adopted.reopened} foreign events get their turn. "
-        f"See what it gives: tollhouse explain {user_id} --project {project}"
+        f"See what it gives: tollhouse explain {shlex.quote(user_id)} --project {project}"
     )

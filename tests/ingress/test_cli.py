@@ -211,10 +211,11 @@ async def test_an_operator_adopts_a_customer_from_the_terminal(settings: Setting
             "TOLLHOUSE_STRIPE_SECRET_KEY": path.stripe.secret_key,
             "TOLLHOUSE_STRIPE_API_BASE": path.stripe.url,
         }
-        words = ("customers", "adopt", customer, "--project", "acme", "--user", "u_9", "--reason", "import")
+        words = ("customers", "adopt", customer, "--project", "acme", "--user", "u 9", "--reason", "import")
         done = await asyncio.to_thread(call, settings, *words, **stripe)
         assert done.returncode == 0, done.stderr
-        assert f"{customer} is u_9's now" in done.stdout
+        assert f"{customer} is u 9's now" in done.stdout
+        assert "tollhouse explain 'u 9' --project acme" in done.stdout
         again = await asyncio.to_thread(call, settings, *words, "--json", **stripe)
         assert answer(again)["state"] == "already"
         unknown = await asyncio.to_thread(
