@@ -116,3 +116,24 @@ async def test_price_archived_goes_on_granting_and_renewing(stage: Stage) -> Non
     await stage.advance(MARCH)
     await stage.expects(user, export=ACTIVE)
     await stage.settle()
+
+
+async def test_portal_switch_to_a_year_begins_a_new_period(stage: Stage) -> None:
+    user = await stage.person()
+    subscription = await stage.subscribe(user, PRO)
+    offered = {"product": "acme_team", "prices": ["price_acme.team.year"]}
+    update = {"enabled": True, "default_allowed_updates": ["price"], "products": [offered]}
+    await stage.stripe.save_portal(
+        features={"subscription_update": update, "subscription_cancel": {"enabled": True}}
+    )
+    await stage.advance(NEW_YEAR + 10 * DAY)
+    portal = await stage.post("/v1/billing_portal/sessions", customer=user.customer)
+    wanted = {"subscription": subscription, "price": "price_acme.team.year"}
+    await stage.stripe.portal(portal["url"], "switch", **wanted)
+    await stage.expects(user, sso=ACTIVE, seats=yes("subscription_active", 5))
+    await stage.stripe.portal(portal["url"], "cancel", subscription=subscription)
+    over = NEW_YEAR + 375 * DAY
+    await stage.expects(user, sso=yes("subscription_active", until=over))
+    await stage.advance(over)
+    await stage.expects(user, sso=no("subscription_canceled"))
+    await stage.settle()

@@ -81,3 +81,23 @@ async def test_trial_that_is_extended_holds_until_its_new_end(stage: Stage) -> N
     await stage.advance(later + HOUR)
     await stage.expects(user, sso=yes("subscription_active"))
     await stage.settle()
+
+
+async def test_trial_that_is_ended_now_is_paid_now(stage: Stage) -> None:
+    user, subscription = await begin(stage)
+    await stage.advance(NEW_YEAR + 4 * DAY)
+    await stage.change(subscription, trial_end="now")
+    await stage.expects(user, sso=yes("subscription_active"), seats=yes("subscription_active", 5))
+    await stage.advance(TRIAL_END + 2 * DAY)
+    await stage.expects(user, sso=yes("subscription_active"))
+    await stage.settle()
+
+
+async def test_trial_that_is_ended_now_by_a_card_that_fails_has_the_short_grace(stage: Stage) -> None:
+    user, subscription = await begin(stage)
+    await stage.stripe.change_card(user.customer, BAD_CARD)
+    now = NEW_YEAR + 4 * DAY
+    await stage.advance(now)
+    await stage.change(subscription, trial_end="now")
+    await stage.expects(user, sso=yes("in_grace", until=now + 3 * DAY))
+    await stage.settle()
