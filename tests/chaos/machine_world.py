@@ -13,14 +13,15 @@ import msgspec
 
 from domain.errors import TollhouseError
 from domain.faults import Faults, parse_fault_points
-from domain.flows.grant import GrantWish, Operator, grant
 from domain.flows.lookup import Lookup
 from domain.flows.sync import Syncer
 from domain.settings import Settings
 from tests.chaos.checks import differences
+from tests.chaos.customers import ACTS, VISA, Customer, Town, subscribe
 from tests.chaos.oracle import make_oracle, read_grants
 from tests.chaos.stripe import Stripe
 from tests.flows.event_path import EventPath, running_path
+from tests.flows.interleaving import Rewrite, rewriting
 
 T = TypeVar("T")
 APPS = ("editor", "viewer")
@@ -51,9 +52,6 @@ class Life:
         self.stripe = Stripe(path.stripe.url, path.stripe.secret_key, client)
         self.user_id = f"u_{uuid.uuid4().hex[:12]}"
         self.customer = ""
-        self.subscriptions: list[str] = []
-        self.intents: list[str] = []
-        self.disputes: list[str] = []
         self.waiting: list[dict[str, Any]] = []
         self._seen = 0
 
@@ -61,7 +59,15 @@ class Life:
         # What others left undelivered is theirs.
         self._seen = len(self.path.stripe.account.rows.get("event", {}))
         self.customer = await self.path.make_customer(self.user_id, linked=is_linked)
-        await self.stripe.control(f"customers/{self.customer}/card", card="pm_card_visa")
+        await self.stripe.control(f"customers/{self.customer}/card", card=VISA)
+        self._one = Customer(self.user_id, self.customer, uuid.uuid4())
+        await subscribe(Town(self.stripe, self.path.context, 0), self._one)
+
+    async def live(self, seed: int, deeds: int) -> None:
+        """What the seed says; what Stripe refuses does not happen."""
+        town = Town(self.stripe, self.path.context, seed)
+        for act in town.dice.choices(ACTS, k=deeds):
+            await town.do(act, self._one)
 
     async def gather_events(self) -> None:
         """New events wait to be delivered."""
@@ -110,9 +116,6 @@ class Life:
                 await self.path.syncer.sync_target(target_id)
         raise AssertionError(f"still owed: {await self.path.targets()}")
 
-    async def grant(self, wish: GrantWish) -> None:
-        await grant(self.path.context, "acme", self.user_id, wish, Operator(actor="machine"))
-
     async def differences(self) -> str:
         """What is served and not the oracle's; "" where they agree."""
         oracle = await make_oracle(self.stripe, self.path.context, customer=self.customer)
@@ -138,6 +141,11 @@ class MachineWorld:
     async def _open(self) -> EventPath:
         self.client = aiohttp.ClientSession()
         return await self._opened.__aenter__()
+
+    def cripple(self, rewrite: Rewrite) -> None:
+        """From here on statements reach Postgres as other ones."""
+        self.path.context = rewriting(rewrite, self.path.context)
+        self.path.syncer = Syncer(self.path.context)
 
     def close(self) -> None:
         self.thread.run(self._close())

@@ -212,7 +212,7 @@ def _services(world: World) -> list[Program]:
     if setup.has_api:
         programs.append(_door(world, "api", environment.api()))
     words = [
-        *(sys.executable, "-m", "dramatiq", setup.worker_module, "--processes", "1"),
+        *(sys.executable, "-m", "dramatiq", setup.worker_module, "--skip-logging", "--processes", "1"),
         *("--threads", str(THREADS), "--worker-shutdown-timeout", "20000"),
     ]
     clock = [sys.executable, "-m", "workers.scheduler"]
