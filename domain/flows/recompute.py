@@ -15,7 +15,7 @@ from domain.context import Context
 from domain.errors import Broken, Unavailable
 from domain.flows.gather_facts import gather_facts
 from domain.flows.read_catalog import Head, find_head
-from domain.model import CachedSet, EntitlementSet, Facts, StoredSegment, StoredSet, Timeline
+from domain.model import CachedSet, EntitlementSet, Facts, Segment, StoredSegment, StoredSet, Timeline
 from domain.rules.changes import list_changed
 from domain.rules.entitlements import compute
 from domain.rules.timeline import decode_timeline, encode_timeline, is_same_from, segment_at, timeline
@@ -58,8 +58,9 @@ async def recompute_user(
         await _recompute_app(
             connection, user, app, stored.get(app), facts=facts, head=head, now=now, cause=cause
         )
-        for app in sorted(head.catalog.apps)
+        for app in sorted(head.catalog.apps.keys() | stored.keys())
     ]
+    answered = [(kept, is_new) for kept, is_new in results if kept.app in head.catalog.apps]
     boundaries = [segment.ends_at for kept, _ in results for segment in kept.segments]
     await customers.note_recompute(
         connection,
@@ -69,8 +70,8 @@ async def recompute_user(
     )
     return Recomputed(
         user_key=user_key,
-        sets=tuple((cache_key(user.project, user.user_id, kept.app), kept) for kept, _ in results),
-        changed=tuple(kept.app for kept, is_new in results if is_new),
+        sets=tuple((cache_key(user.project, user.user_id, kept.app), kept) for kept, _ in answered),
+        changed=tuple(kept.app for kept, is_new in answered if is_new),
     )
 
 
@@ -109,7 +110,7 @@ async def _recompute_app(
     """(the answers that hold, whether they are new)."""
     if stored is not None:
         await _append_begun(connection, stored, now)
-    new = timeline(facts, head.catalog, app, now)
+    new = timeline(facts, head.catalog, app, now) if app in head.catalog.apps else _nothing_from(now)
     if stored is not None and (
         stored.catalog_version > head.version or is_same_from(_timeline_of(stored), new, now)
     ):
@@ -136,6 +137,13 @@ async def _recompute_app(
     differing = list_changed(before, new[0].entitlements)
     await changes.append_changes(connection, fresh, [(first_version, differing)], cause=cause)
     return fresh, True
+
+
+def _nothing_from(now: datetime) -> Timeline:
+    """What an app has that the catalog no longer lists. It is not served; but were the app listed again,
+    its old answers, whose sources may be gone by then, would be served until its users are recomputed.
+    """
+    return (Segment(begins_at=now, ends_at=None, entitlements={}),)
 
 
 async def _append_begun(connection: Connection, stored: StoredSet, now: datetime) -> None:

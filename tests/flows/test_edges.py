@@ -1,6 +1,7 @@
 """What a second pair of eyes found: each once lost work, froze an answer or killed a healthy target."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,9 +11,11 @@ import msgspec
 import pytest
 
 from domain.errors import Broken, Unavailable, Unknown
+from domain.flows.grant import GrantWish, Operator, grant
 from domain.flows.lookup import Lookup
 from domain.flows.publish_catalog import publish_locally, read_catalog
 from domain.flows.recompute_due import recompute_due
+from domain.flows.revoke import ByGrant, revoke
 from domain.flows.sweep import fire_timers
 from domain.model import TargetRef
 from domain.settings import Settings
@@ -101,20 +104,40 @@ async def test_an_app_the_catalog_no_longer_lists_is_not_answered_from_the_past(
     await path.deliver(await only(path, "checkout.session.completed"))
     await path.drain()
     assert await path.is_granted()
-    text = CATALOG.read_text()
-    begin = text.index("[projects.acme.apps.viewer]")
-    end = text.index("#", begin)
-    without = (text[:begin] + text[end:]).replace('apps = ["viewer"]', 'apps = ["editor"]')
-    without = without.replace("weights = { editor = 70, viewer = 30 }", "").replace(
-        "weights = { editor = 60, viewer = 40 }", ""
-    )
-    without = without.replace("weights = { editor = 50, viewer = 50 }", "")
-    await publish_locally(path.context, read_catalog(without, file="catalog.toml"))
+    await publish_locally(path.context, read_catalog(_without_viewer(), file="catalog.toml"))
     lookup = Lookup(path.context)
     assert b'"granted":true' in (await lookup.find("acme", "editor", "u_1")).body
     with pytest.raises(Unknown):
         await Lookup(msgspec.structs.replace(path.context, cache=None)).find("acme", "viewer", "u_1")
     await lookup.close()
+
+
+async def test_an_app_that_is_listed_again_does_not_begin_with_answers_whose_sources_are_gone(
+    path: EventPath,
+) -> None:
+    wish = GrantWish(effect="allow", target_kind="app", target="viewer", reason="a test")
+    operator = Operator(actor="test")
+    granted = await grant(path.context, "acme", "u_1", wish, operator)
+    before = await path.stored(app="viewer")
+    await publish_locally(path.context, read_catalog(_without_viewer(), file="catalog.toml"))
+    await revoke(path.context, "acme", ByGrant(granted.given.id), "a test", operator)
+    await publish_locally(path.context, read_catalog(CATALOG.read_text(), file="catalog.toml"))
+    after = await path.stored(app="viewer")
+    assert before is not None
+    assert after is not None
+    assert after.first_version > before.last_version
+    assert await path.answer(app="viewer") == {}
+    await recompute_due(path.context)
+    assert not (await path.answer(app="viewer"))["export"]["granted"]
+
+
+def _without_viewer() -> str:
+    """The sample without one of its apps, and without what names it."""
+    text = CATALOG.read_text()
+    begin = text.index("[projects.acme.apps.viewer]")
+    end = text.index("#", begin)
+    without = (text[:begin] + text[end:]).replace('apps = ["viewer"]', 'apps = ["editor"]')
+    return re.sub(r"weights = \{ editor = \d+, viewer = \d+ \}", "", without)
 
 
 async def test_an_unlinked_customer_that_cannot_be_read_is_tried_again_and_not_called_foreign(
