@@ -4,12 +4,15 @@ import dramatiq
 from dramatiq.middleware import Retries
 
 from domain.settings import load_settings
+from domain.telemetry import configure_logging
 from workers.broker import ACTOR, QUEUE, TIME_LIMIT_MS, make_broker
-from workers.runtime import Runtime, die_with_parent
+from workers.runtime import Runtime, die_with_parent, end_once
 
+end_once()
 die_with_parent()
 settings = load_settings("worker")
 runtime = Runtime(settings)
+configure_logging(settings, "worker")
 broker = make_broker(settings, runtime, Retries(max_retries=8, min_backoff=100, max_backoff=5_000))
 dramatiq.set_broker(broker)
 
