@@ -39,6 +39,8 @@ async def f15_dies(directory: Path, sizes: Sizes, seed: int) -> Verdict:
 
 async def poisoned(directory: Path, sizes: Sizes, seed: int, point: str) -> Verdict:
     async with lively(directory, sizes, seed, Setup(settings=sizes.settings)) as (world, town, acknowledged):
+        # As cold as those that will be measured beside the poison.
+        await _arm(world, "")
         alone = await _lag_of(world, town, sizes, acknowledged)
         victim = town.customers.pop(0)
         good = (await read_answers(world, [victim.user_id], "editor"))[victim.user_id]
