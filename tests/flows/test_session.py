@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from domain.context import Context
@@ -69,6 +70,15 @@ async def test_a_connection_cut_in_the_middle_is_unavailable_and_the_next_one_wo
     await proxy.stop()
 
 
+async def test_a_driver_taken_aback_by_a_dying_server_is_unavailable(context: Context) -> None:
+    async def speak_to_the_dying() -> None:
+        async with context.database.connection():
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress")
+
+    with pytest.raises(Unavailable, match="InternalClientError"):
+        await speak_to_the_dying()
+
+
 async def test_a_database_without_a_schema_names_the_command(postgres_url: str) -> None:
     database = Database(postgres_url.rpartition("/")[0] + "/postgres", name="test")
     with pytest.raises(Unavailable, match="tollhouse migrate"):
@@ -90,3 +100,17 @@ async def test_a_pool_that_hangs_ends_in_time(settings: Settings) -> None:
     await proxy.restore()
     await database.close()
     await proxy.stop()
+
+
+async def test_a_connection_cut_in_the_middle_of_an_answer_is_an_outage_and_no_defect(
+    settings: Settings,
+) -> None:
+    """asyncpg says so of a server that was killed (chaos F-07); counted as a defect it would kill targets."""
+    database = Database(settings.database_url.reveal(), name="test")
+    with pytest.raises(Unavailable):
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress")
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await database.close()
