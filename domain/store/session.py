@@ -42,8 +42,6 @@ AWAY: tuple[type[BaseException], ...] = (
     asyncpg.InterfaceError,
     # The driver, taken aback by a server that died while it was speaking (seen in F-07: one 500 of 13,843).
     asyncpg.InternalClientError,
-    # A server killed in the middle of an answer: asyncpg no longer knows where its connection stands.
-    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
