@@ -219,7 +219,7 @@ if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
 else:
     # What fails here is shown as it came: shrinking takes minutes, and belongs to `make prove`.
     TestHistories.settings = settings(
-        max_examples=20,
+        max_examples=8,
         stateful_step_count=15,
         deadline=None,
         derandomize=True,
