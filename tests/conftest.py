@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
+import redis
 
 from deploy.local.postgres import running_postgres
 from deploy.local.processes import die_with
@@ -68,6 +69,10 @@ def settings(database_url: str, redis_url: str) -> Settings:
     """Settings of a test deployment, waits compressed; each test has Redis databases of its own."""
     queue = next(_numbers) % 500 * 2 + 2
     base = redis_url.rpartition("/")[0]
+    for number in (queue, queue + 1):
+        # After some hundred tests the numbers come again, and with them what an earlier test left.
+        with redis.Redis.from_url(f"{base}/{number}") as used:
+            used.flushdb()
     return Settings(
         env="test",
         database_url=Secret(database_url),
