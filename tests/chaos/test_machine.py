@@ -1,7 +1,7 @@
 """F-14: hypothesis lives, delivers in any order and number, crashes, sweeps; at rest, served = oracle.
 
-12 examples of 30 steps in `make test`, which has minutes for everything; 40, 200 or 5,000 with `make chaos` by
-its SIZE (`CHAOS_EXAMPLES`).
+12 examples of 30 steps in `make test`, which has minutes for everything; 40, 200 or 5,000 with
+`make chaos`, by its SIZE (`CHAOS_EXAMPLES`).
 """
 
 import os
