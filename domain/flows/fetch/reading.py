@@ -94,7 +94,7 @@ async def gather(work: Iterable[Awaitable[T]]) -> list[T]:
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)
-    except BaseException:
+    except BaseException:  # also a cancellation: no call may go on behind the back of whoever gave up
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
