@@ -57,7 +57,6 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope["tollhouse.request_id"] = request_id
-        scope["tollhouse.request_id"] = request_id
         # Starlette's routes raise their 404 and 405 only inside an app; otherwise they answer in plain text.
         scope["app"] = self
         body_bytes = self._larger.get(scope["path"], self._body_bytes)
