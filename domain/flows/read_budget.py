@@ -49,11 +49,13 @@ def background_budget(context: Context, now: Callable[[], float] = time.monotoni
         try:
             wait_s = await _take(context, rate, 0.0)
         except Throttled:
-            if now() - kept_at < 1 / (KEPT_SHARE * rate):
+            asked_at = now()
+            if asked_at - kept_at < 1 / (KEPT_SHARE * rate):
                 raise
+            # Before the slot is booked: a call that is cancelled in between has used its share, too.
+            kept_at = asked_at
             # Behind whoever may wait the longest, and there always is a slot: nobody books further ahead.
             wait_s = await _take(context, rate, CLAIM_WAIT_S + _widest_gaps(rate))
-            kept_at = now()
         await asyncio.sleep(wait_s)
 
     return reserve
