@@ -1,8 +1,9 @@
 """Who is due gets a recompute: in batches, past those who fail, whoever dies, and while others read."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from domain.flows.catalog_status import list_catalogs
 from domain.flows.recompute import recompute_user
 from domain.flows.recompute_due import Backlog, CaughtUp, recompute_due
 from domain.store import customers, entitlements
+from domain.store.session import Connection
 from tests.flows.catalog_seeds import NOW, apply, recompute_all, seed_subscribers
 
 MORE_SEATS = ("seats = { value = 5", "seats = { value = 7")
@@ -153,12 +155,18 @@ async def test_a_recompute_killed_half_way_is_continued_where_it_stopped(context
     await seed_subscribers(context, 40)
     await recompute_all(context)
     await apply(context, MORE_SEATS)
-    killed = asyncio.create_task(Backlog(context, at_once=1).work())
+    asked, is_half_way = itertools.count(), asyncio.Event()
 
-    async def is_half_way() -> bool:
-        return (await list_catalogs(context))[0].behind < 40
+    async def stand_still_half_way(connection: Connection) -> datetime:
+        if next(asked) == 20:
+            is_half_way.set()
+            await asyncio.Event().wait()
+        return await context.now(connection)
 
-    await wait_until(is_half_way)
+    half = msgspec.structs.replace(context, now=stand_still_half_way)
+    killed = asyncio.create_task(Backlog(half, at_once=1).work())
+    async with asyncio.timeout(30):
+        await is_half_way.wait()
     killed.cancel()
     with pytest.raises(asyncio.CancelledError):
         await killed
