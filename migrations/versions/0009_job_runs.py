@@ -1,0 +1,13 @@
+"""runs of scheduled jobs"""
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None: ...
+
+
+def downgrade() -> None:
+    raise NotImplementedError("Tollhouse migrates forward only: restore a backup, or write a new migration.")
