@@ -7,7 +7,8 @@
     │   ├── Unknown        404
     │   ├── Conflict       409
     │   ├── Invalid        422 (a body or a catalog that parses but says something impossible)
-    │   └── TooLarge, UnsupportedMedia, TooMany   413, 415, 429
+    │   ├── TooLarge, UnsupportedMedia, TooMany   413, 415, 429
+    │   └── NoRequest, RequestTimeout, HeadTooLarge   400, 408, 431 (refused before any door saw them)
     ├── Unavailable   a dependency is away: retried with back-off, 503 at a door, never dead
     │   └── Throttled      no slot in the Stripe read budget now
     └── Broken        our bug or impossible data: 500 at a door, eight in a row make a dead target
@@ -16,7 +17,9 @@
 The class decides, once; nobody catches one to decide something else (docs/event-path.md).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from msgspec import Struct
 
 
 class TollhouseError(Exception):
@@ -39,10 +42,28 @@ class Rejected(TollhouseError):
     code = "bad_request"
 
     def __init__(
-        self, detail: str, *, code: str | None = None, errors: tuple["FieldError", ...] = ()
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: tuple["FieldError", ...] = (),
+        retry_after_s: int | None = None,
+        instead: "ReadyCall | None" = None,
     ) -> None:
         super().__init__(detail, code=code)
         self.errors = errors
+        #: The one kind of refusal that passes by itself: so long after it the same call may be sent again.
+        self.retry_after_s = retry_after_s
+        #: What the caller probably wants; None: nothing is known that would do.
+        self.instead = instead
+
+
+class ReadyCall(Struct, frozen=True, kw_only=True):
+    """A call that can be sent as it stands."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
 
 
 class FieldError(dict[str, str]):
@@ -106,6 +127,38 @@ class TooMany(Rejected):
 
     status = 429
     code = "rate_limited"
+
+
+class NoRequest(Rejected):
+    """What came over the connection is no HTTP request."""
+
+    code = "malformed_http"
+
+    def __init__(self) -> None:
+        super().__init__("This is no HTTP/1.1 request that can be understood.")
+
+
+class RequestTimeout(Rejected):
+    """A request was begun and did not arrive whole."""
+
+    status = 408
+    code = "request_timeout"
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(f"The request did not arrive within {within_s:g} s: send it again, all at once.")
+
+
+class HeadTooLarge(Rejected):
+    """The request line and headers are over the limit."""
+
+    status = 431
+    code = "head_too_large"
+
+    def __init__(self, most_bytes: int, most_headers: int) -> None:
+        super().__init__(
+            f"The request line and headers are larger than {most_bytes // 1024} KiB, or more than "
+            f"{most_headers} headers."
+        )
 
 
 class Unavailable(TollhouseError):

@@ -7,10 +7,10 @@ something we depend on, is told to the log and not to the caller.
 from http import HTTPStatus
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from starlette.exceptions import HTTPException
 
-from domain.errors import Broken, DeadlineExceeded, FieldError, Rejected, Unavailable
+from domain.errors import Broken, DeadlineExceeded, FieldError, ReadyCall, Rejected, Unavailable
 
 #: What Starlette refuses by itself, in our words.
 _BY_STARLETTE = {
@@ -36,6 +36,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     #: Each wrong place of the request: `field` (a path such as `items[0].plan`) and `detail`.
     errors: tuple[FieldError, ...] = ()
     request_id: str
+    #: A call that would do what the refused one was probably for, ready to be sent.
+    instead: ReadyCall | UnsetType = UNSET
 
 
 class Refusal(Struct, frozen=True):
@@ -49,9 +51,7 @@ def describe_error(error: Exception, request_id: str) -> Refusal:
     """What the caller is told about `error`; an error of no class we know is our fault."""
     match error:
         case Rejected():
-            problem = _problem(error.status, error.code, error.detail, request_id, errors=error.errors)
-            is_key_missing = error.status == HTTPStatus.UNAUTHORIZED
-            return Refusal(problem, (("www-authenticate", "Bearer"),) if is_key_missing else ())
+            return Refusal(_describe_refusal(error, request_id), _refusal_headers(error))
         case Unavailable():
             said = error.detail if isinstance(error, DeadlineExceeded) else _AWAY
             problem = _problem(error.status, error.code, said, request_id)
@@ -78,6 +78,17 @@ def encode_refusal(refusal: Refusal) -> tuple[int, list[tuple[bytes, bytes]], by
         *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refusal.headers),
     ]
     return refusal.problem.status, headers, body
+
+
+def _describe_refusal(error: Rejected, request_id: str) -> Problem:
+    problem = _problem(error.status, error.code, error.detail, request_id, errors=error.errors)
+    return problem if error.instead is None else msgspec.structs.replace(problem, instead=error.instead)
+
+
+def _refusal_headers(error: Rejected) -> tuple[tuple[str, str], ...]:
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return (("www-authenticate", "Bearer"),)
+    return () if error.retry_after_s is None else (("retry-after", str(error.retry_after_s)),)
 
 
 def _problem(
