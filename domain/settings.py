@@ -82,6 +82,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     ring_timeout_s: float = 1.0
     #: A webhook request answers 503 after this when Postgres is slow.
     database_timeout_s: float = 4.0
+    #: A request to a door arrives whole within this, from its first byte to its last.
+    arrival_s: float = 10.0
     #: From SIGTERM a door still answers for so long while `/ready` says 503, so that a load balancer stops
     #: sending before the door closes; 0: it closes at once.
     drain_s: float = 3.0

@@ -248,9 +248,7 @@ def _services(environment: Environment, state: State, workers: int) -> list[Prog
 def _door(name: str, environ: Mapping[str, str], environment: Environment, state: State) -> Program:
     """One HTTP process; ready when it says so itself."""
     port = environment.ports.by_name[name]
-    words = (
-        f"-m uvicorn ingress.{name}:app --host 127.0.0.1 --port {port} --no-access-log --log-level warning"
-    )
+    words = f"-m ingress.serve {name} --port {port}"
     return Program(
         name=name,
         argv=[sys.executable, *shlex.split(words)],

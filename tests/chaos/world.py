@@ -248,8 +248,7 @@ def _door(world: World, name: str, env: dict[str, str]) -> Program:
     return Program(
         name=name,
         argv=[
-            *(sys.executable, "-m", "uvicorn", f"ingress.{name}:app", "--host", "127.0.0.1"),
-            *("--port", str(port), "--no-access-log", "--log-level", "warning"),
+            *(sys.executable, "-m", "ingress.serve", name, "--port", str(port)),
         ],
         env=env | _own_env(world, name),
         cwd=ROOT,

@@ -77,7 +77,7 @@ class Fleet:
     async def start(self, name: str) -> Process:
         port = free_port()
         log = self._directory / f"{name}-{next(self._numbers)}.log"
-        door = ("uvicorn", f"ingress.{name}:app", "--port", str(port), "--log-level", "warning")
+        door = ("ingress.serve", name, "--port", str(port))
         words = {
             "worker": ("dramatiq", "workers.actors", "--skip-logging", "--processes", "1", "--threads", "4",
                        "--worker-shutdown-timeout", "20000"),

@@ -89,7 +89,7 @@ def test_the_procfile_starts_what_the_local_deployment_starts() -> None:
     commands = _procfile()
     assert set(commands) == {"release", "webhook", "read", "api", "worker", "scheduler"}
     for door in ("webhook", "read", "api"):
-        assert shlex.split(commands[door])[:2] == ["uvicorn", f"ingress.{door}:app"]
+        assert shlex.split(commands[door])[:4] == ["python", "-m", "ingress.serve", door]
     threads, shutdown = f"--threads {WORKER_THREADS}", f"--worker-shutdown-timeout {WORKER_SHUTDOWN_MS}"
     assert commands["worker"].startswith(f"env dramatiq_worker_timeout={WORKER_TIMEOUT_MS} dramatiq workers.")
     assert threads in commands["worker"]
