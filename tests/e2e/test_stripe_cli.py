@@ -38,6 +38,7 @@ TRIGGERS = [
     "customer.deleted",
     "customer.subscription.created",
     "customer.subscription.deleted",
+    "customer.subscription.paused",
     "customer.subscription.trial_will_end",
     "customer.subscription.updated",
     "customer.updated",

@@ -2,18 +2,23 @@
 leaves its status alone; see `renewals.py` for what it does.)
 """
 
+from typing import Any
+
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.store import Account, Json
 from deploy.local.stripe_simulator.subscriptions import change_plan, set_fields
 
 
-def pause(account: Account, subscription: Json, cause: str, request: Json | None = None) -> None:
+def pause(
+    account: Account, subscription: Json, cause: str, request: Json | None = None, **fields: Any
+) -> None:
     """No period begins and nothing is billed until it is resumed; emits …updated and …paused.
 
-    `cause` as in `status_details.paused.subscription.type`.
+    `cause` as in `status_details.paused.subscription.type`; `fields` change with the status.
     """
     paused = {"subscription": {"type": cause}, "transitioned_at": account.now(), "type": "subscription"}
-    set_fields(account, subscription, request, status="paused", status_details={"paused": paused})
+    details = {"paused": paused}
+    set_fields(account, subscription, request, status="paused", status_details=details, **fields)
     emit(account, "customer.subscription.paused", subscription, request=request)
 
 

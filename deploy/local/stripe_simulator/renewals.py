@@ -3,7 +3,7 @@
 `due.py` calls the deeds at their moments; each has a function beside it that tells that moment, or None.
 """
 
-from deploy.local.stripe_simulator import collection, invoices, pauses, pending_updates, standing
+from deploy.local.stripe_simulator import invoices, pauses, pending_updates, standing, trials
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.periods import period_after
 from deploy.local.stripe_simulator.rendering import snapshot
@@ -74,13 +74,8 @@ def trial_ends_at(_account: Account, row: Json) -> int | None:
 
 def end_trial(account: Account, row: Json) -> None:
     """Begin the first paid period; without a way to pay the subscription's trial settings decide."""
-    missing = row["trial_settings"]["end_behavior"]["missing_payment_method"]
-    is_charged = row["collection_method"] == "charge_automatically"
-    if is_charged and missing != "create_invoice" and not collection.has_method(account, row):
-        if missing == "cancel":
-            cancel_now(account, row, None)
-        else:
-            pauses.pause(account, row, "trial_end_without_payment_method")
+    if missing := trials.missing_method(account, row):
+        trials.end_without_method(account, row, missing)
         return
     before = snapshot(account, row)
     start = account.now()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deploy.local.stripe_simulator import collection, invoices, params, standing
+from deploy.local.stripe_simulator import collection, invoices, params, standing, trials
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.prorations import prorate, shares_of
 from deploy.local.stripe_simulator.rendering import snapshot
@@ -34,6 +34,8 @@ class Change:
     #: Seconds since 1970; None: the trial stays as it is.
     trial_end: int | None
     ends_trial: bool
+    #: The trial ends and nothing can be charged; None: a paid period begins.
+    missing_method: trials.Missing | None
     #: A new period begins now, is billed at once, and moves the anchor.
     starts_period: bool
     #: `create_prorations`, `always_invoice` or `none`.
@@ -50,6 +52,11 @@ def change_subscription(account: Account, row: Json, asked: Json, request: Json 
     before, shares = snapshot(account, row), shares_of(account, row)
     apply_items(account, row, change.plan)
     describe(row, asked)
+    if change.missing_method is not None:
+        account.put("subscription", row)
+        emit_update(account, before, row, request)
+        trials.end_without_method(account, row, change.missing_method, request)
+        return
     move_trial(account, row, change)
     set_cancellation(account, row, asked)
     keep_end_at_period_end(account, row)
@@ -81,13 +88,16 @@ def read_change(account: Account, row: Json, asked: Json) -> Change:
     ends_trial = is_trialing and asked.get("trial_end") == "now"
     turns = changes_interval(account, row, plan) or asked.get("billing_cycle_anchor") == "now"
     starts_period = ends_trial or (turns and not is_trialing)
-    is_charged = asked.get("collection_method", row["collection_method"]) == "charge_automatically"
+    wanted = {**row, **{name: asked[name] for name in asked.keys() & (PLAIN | {"trial_settings"})}}
+    missing = trials.missing_method(account, wanted) if ends_trial else None
+    is_charged = wanted["collection_method"] == "charge_automatically" and missing is None
     if starts_period and is_charged and asked.get("payment_behavior") != "default_incomplete":
-        paying_method(account, {**row, **{name: asked[name] for name in asked.keys() & PLAIN}})
+        paying_method(account, wanted)
     return Change(
         plan=plan,
         trial_end=trial_end,
         ends_trial=ends_trial,
+        missing_method=missing,
         starts_period=starts_period,
         proration=asked.get("proration_behavior", "create_prorations"),
         prorates_at=asked.get("proration_date", account.now()),

@@ -78,6 +78,36 @@ async def test_trial_without_a_way_to_pay_ends_as_its_settings_say(
     assert len(await invoices_of(client, made)) == 1
 
 
+@pytest.mark.parametrize(
+    ("missing", "status", "told"),
+    [
+        ("cancel", "canceled", [f"{SUBSCRIPTION}.deleted"]),
+        ("pause", "paused", [f"{SUBSCRIPTION}.updated", f"{SUBSCRIPTION}.paused"]),
+    ],
+)
+async def test_trial_ended_by_a_call_without_a_way_to_pay_ends_as_its_settings_say(
+    client: stripe.StripeClient, missing: str, status: str, told: list[str]
+) -> None:
+    clock, made = await begin_trial(client, card=None, **ending(missing))
+    await advance(client, clock, NEW_YEAR + 2 * DAY)
+    before = await happened(client, SUBSCRIPTION)
+    ended = await ask(client, "post", f"/v1/subscriptions/{made['id']}", trial_end="now")
+    assert (ended["status"], ended["trial_end"]) == (status, NEW_YEAR + 2 * DAY)
+    since = (await happened(client, SUBSCRIPTION))[len(before) :]
+    assert since == [(event, NEW_YEAR + 2 * DAY) for event in told]
+    assert len(await invoices_of(client, made)) == 1
+
+
+async def test_trial_ended_by_a_call_that_brings_a_card_is_billed(client: stripe.StripeClient) -> None:
+    _, made = await begin_trial(client, card=None, **ending("pause"))
+    card = await ask(client, "post", "/v1/payment_methods/pm_card_visa/attach", customer=made["customer"])
+    ended = await ask(
+        client, "post", f"/v1/subscriptions/{made['id']}", trial_end="now", default_payment_method=card["id"]
+    )
+    assert ended["status"] == "active"
+    assert (await invoices_of(client, made))[0]["amount_paid"] == 1900
+
+
 async def test_trial_bought_without_a_card_ends_as_the_session_said(
     sim: SimulatorHandle, client: stripe.StripeClient
 ) -> None:
