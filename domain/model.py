@@ -259,6 +259,22 @@ class Claim(Struct, frozen=True, kw_only=True):
     attempts: int
 
 
+# ── Stripe customers ────────────────────────────────────────────────────────────────────────────────
+
+
+class LinkedCustomer(Struct, frozen=True, kw_only=True):
+    """A Stripe customer of a user, as the portal wants to know it."""
+
+    customer_id: str
+    is_primary: bool
+    #: Stripe said so.
+    is_deleted: bool
+    #: Whether it has a subscription that has not ended.
+    is_subscribed: bool
+    #: Whether anything was ever billed to it.
+    has_history: bool
+
+
 # ── stored answers ──────────────────────────────────────────────────────────────────────────────────
 
 

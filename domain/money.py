@@ -114,3 +114,43 @@ class BoughtLine(Struct, frozen=True, kw_only=True):
     payment_intent_id: str | None = None
     #: The invoice it stands on, or that its session made.
     invoice_id: str | None = None
+
+
+class PriceTerms(Struct, frozen=True, kw_only=True):
+    """A Stripe price as our rows and the mirror know it; None: not known."""
+
+    price_id: str
+    product_id: str
+    #: Keys of the catalog version that sold it, which the head may no longer have.
+    plan: str | None = None
+    price: str | None = None
+    revision: int | None = None
+    #: Whether new checkouts sell this revision.
+    is_head: bool = False
+    #: As Stripe names it.
+    product_name: str | None = None
+    #: The price's own; ISO, lower case.
+    currency: str | None = None
+    #: None: tiers, or decimals.
+    unit_amount_minor: int | None = None
+    interval: str | None = None
+    interval_count: int | None = None
+
+
+class ScheduledItem(Struct, frozen=True, kw_only=True):
+    price_id: str
+    product_id: str
+    #: None: metered.
+    quantity: int | None = None
+
+
+class BilledSubscription(Struct, frozen=True, kw_only=True):
+    subscription_id: str
+    customer_id: str
+    #: Of its newest invoice; None: none is mirrored.
+    currency: str | None
+    #: None: no schedule of Stripe manages it.
+    schedule_id: str | None
+    #: When its items change to `scheduled_items`; None: no change is waiting.
+    scheduled_at: datetime | None
+    scheduled_items: tuple[ScheduledItem, ...]

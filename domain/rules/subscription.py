@@ -69,11 +69,14 @@ def _life(case: Case) -> Life:
         life = _pause_void(life, subscription.paid_through)
     if case.plan is None:
         life = without_access(life, Reason.PRICE_UNMAPPED)
-    return cut(life, _end(subscription), Reason.SUBSCRIPTION_CANCELED)
+    return cut(life, known_end(subscription), Reason.SUBSCRIPTION_CANCELED)
 
 
-def _end(subscription: Subscription) -> datetime | None:
-    """Flexible billing sets only `cancel_at`, classic billing also the flag: both are read."""
+def known_end(subscription: Subscription) -> datetime | None:
+    """When it ended or is to end; None: it goes on.
+
+    Flexible billing sets only `cancel_at`, classic billing also the flag: both are read.
+    """
     if subscription.ended_at is not None:
         return subscription.ended_at
     if subscription.cancel_at is not None:
