@@ -5,6 +5,7 @@ from starlette.routing import Router
 from ingress import admin, checkout, health, read
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
+from ingress.operation import larger_bodies
 
 ROUTES = [
     *read.ROUTES,
@@ -17,5 +18,5 @@ app = Edge(
     read.Shortcut(
         Router(ROUTES, redirect_slashes=False, lifespan=lifespan_of("api")), read.PATH, read.SET_DOOR
     ),
-    larger=read.LARGER,
+    larger=larger_bodies(ROUTES),
 )

@@ -69,6 +69,13 @@ def choose_project(principal: Principal, parameters: Mapping[str, str]) -> str:
     return _choose("project", principal.project, parameters)
 
 
+def choose_project_or_all(principal: Principal, parameters: Mapping[str, str]) -> str | None:
+    """As `choose_project`; None: an operator of all leaves it open, and means also what is nobody's."""
+    if principal.kind == "operator" and principal.project is None and "project" not in parameters:
+        return None
+    return choose_project(principal, parameters)
+
+
 def _choose(noun: str, of_key: str | None, parameters: Mapping[str, str]) -> str:
     named = parameters.get(noun)
     if of_key is not None:

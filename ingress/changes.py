@@ -1,41 +1,66 @@
 """`GET /api/v1/entitlements/changes`: what changed for an app, for a caller that polls."""
 
-import msgspec
-from starlette.requests import Request
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
-from domain.flows.changes import START, ChangesPage, read_changes
-from ingress.auth import authenticate, choose_app
-from ingress.lifespan import Running
-from ingress.wire import parse_limit, parse_query
+from domain.flows.changes import START, read_changes
+from ingress.operation import Call, Example, operation
+from ingress.wire import MAX_LIMIT, Limit, QueryStruct
 
-KNOWN = frozenset({"cursor", "limit", "app", "project"})
+Cursor = Annotated[str, Meta(description="`start`, `now`, or a next_cursor as it was answered")]
 
 
-async def list_changes(request: Request) -> Response:
-    """200 with a page; `next_cursor` is always there, so that a poller goes on from it."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "entitlements:read")
-    parameters = parse_query(request.scope["query_string"], KNOWN)
-    project, app = choose_app(principal, parameters)
-    limit = parse_limit(parameters)
-    page = await read_changes(running.context, project, app, parameters.get("cursor", START), limit)
-    return Response(_encode(page), headers={"cache-control": "no-store"}, media_type="application/json")
+class ChangesQuery(QueryStruct, frozen=True):
+    #: `start`: from the oldest change that is kept.
+    cursor: Cursor = START
+    limit: Limit = MAX_LIMIT
 
 
-def _encode(page: ChangesPage) -> bytes:
+class ChangeAnswer(Struct, frozen=True, kw_only=True):
+    """A user has a newer version: read it, and drop whatever is lower."""
+
+    user_id: str
+    version: int
+    #: Features whose answer is another than before; none where only something later changed.
+    changed: list[str]
+    #: The type of the event that led to it, `grant`, `revoke`, `catalog` or `boundary`.
+    cause: str
+    recorded_at: datetime
+
+
+class ChangesAnswer(Struct, frozen=True, kw_only=True):
+    data: list[ChangeAnswer]
+    #: Always there, so that a poller goes on from it.
+    next_cursor: str
+
+
+@operation(
+    "GET",
+    "/api/v1/entitlements/changes",
+    summary="What changed in the app, in the order of commits",
+    scope="entitlements:read",
+    of="app",
+    answers={200: ChangesAnswer},
+    refuses=("unknown_project", "unknown_app"),
+    example=Example(query={"limit": "10"}),
+)
+async def list_changes(call: Call[ChangesQuery, None]) -> Response:
+    """200 with a page, empty where nothing changed."""
+    page = await read_changes(call.context, call.project, call.app, call.query.cursor, call.query.limit)
     data = [
-        {
-            "user_id": change.user_id,
-            "version": change.version,
-            "changed": change.changed,
-            "cause": change.cause,
-            "recorded_at": change.recorded_at,
-        }
+        ChangeAnswer(
+            user_id=change.user_id,
+            version=change.version,
+            changed=list(change.changed),
+            cause=change.cause,
+            recorded_at=change.recorded_at,
+        )
         for change in page.changes
     ]
-    return msgspec.json.encode({"data": data, "next_cursor": page.next_cursor})
+    return call.answer(ChangesAnswer(data=data, next_cursor=page.next_cursor))
 
 
-ROUTES = [Route("/api/v1/entitlements/changes", list_changes, methods=["GET"])]
+ROUTES = [list_changes]

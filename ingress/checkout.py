@@ -4,14 +4,11 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from domain.flows.checkout import Item, Person, Wish, open_checkout
-from ingress.auth import authenticate, choose_app
-from ingress.lifespan import Running
-from ingress.wire import UserId, WireStruct, parse_query, read_body
+from domain.flows.checkout import Item, OpenedCheckout, Person, Wish, open_checkout
+from ingress.operation import Call, Example, operation
+from ingress.wire import NoQuery, UserId, WireStruct
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -50,15 +47,26 @@ class CheckoutBody(WireStruct, frozen=True):
     customer: CustomerBody | None = None
 
 
-async def create_session(request: Request) -> Response:
+@operation(
+    "POST",
+    "/api/v1/checkout/session",
+    summary="Open a page where the user buys",
+    scope="checkout:write",
+    of="app",
+    answers={201: OpenedCheckout},
+    refuses=("unknown_app", "items_invalid", "checkout_invalid", "price_not_in_stripe"),
+    example=Example(
+        body={
+            "user_id": "u_example",
+            "items": [{"plan": "pro", "price": "month"}],
+            "success_url": "http://localhost:3000/welcome?session={CHECKOUT_SESSION_ID}",
+            "cancel_url": "http://localhost:3000/pricing",
+        }
+    ),
+)
+async def create_checkout_session(call: Call[NoQuery, CheckoutBody]) -> Response:
     """201 with the page to send the customer to."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "checkout:write")
-    parameters = parse_query(request.scope["query_string"], {"app", "project"})
-    project, app = choose_app(principal, parameters)
-    body = await read_body(request, CheckoutBody)
-    opened = await open_checkout(running.context, project, app, _wish(body))
-    return Response(msgspec.json.encode(opened), 201, media_type="application/json")
+    return call.answer(await open_checkout(call.context, call.project, call.app, _wish(call.body)))
 
 
 def _wish(body: CheckoutBody) -> Wish:
@@ -75,4 +83,4 @@ def _wish(body: CheckoutBody) -> Wish:
     )
 
 
-ROUTES = [Route("/api/v1/checkout/session", create_session, methods=["POST"])]
+ROUTES = [create_checkout_session]

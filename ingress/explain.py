@@ -1,45 +1,51 @@
 """`GET /api/v1/entitlements/{feature}/explain`: why an answer is, was or will be what it is."""
 
 from datetime import UTC, datetime
-from typing import Annotated, get_args
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from domain.errors import FieldError, Invalid
 from domain.flows.authenticate import Principal
-from domain.flows.explain import AsKnown, Question, explain_feature
-from ingress.auth import authenticate, choose_app
-from ingress.lifespan import Running
-from ingress.wire import parse_query, require_user_id
+from domain.flows.explain import AsKnown, Explained, Question, explain_feature
+from ingress.operation import Call, Example, operation
+from ingress.wire import QueryStruct, UserId
 
-KNOWN = frozenset({"user_id", "at", "as_known", "app", "project"})
 _INSTANT = "an instant with its offset (RFC 3339), such as 2026-11-22T13:00:00Z; in a URL write + as %2B"
+_AS_KNOWN = "then (the facts known when it was answered) or now (today's facts)"
 
-Instant = Annotated[datetime, Meta(tz=True)]
+
+class ExplainQuery(QueryStruct, frozen=True):
+    user_id: UserId
+    #: Left out: now.
+    at: Annotated[datetime, Meta(tz=True, description=_INSTANT)] | None = None
+    as_known: Annotated[AsKnown, Meta(description=_AS_KNOWN)] = "then"
 
 
-async def explain(request: Request) -> Response:
+@operation(
+    "GET",
+    "/api/v1/entitlements/{feature}/explain",
+    summary="Why an answer is, was or will be what it is",
+    scope="entitlements:read",
+    of="app",
+    answers={200: Explained},
+    refuses=("unknown_project", "unknown_app", "unknown_feature"),
+    names={"feature": "Key of a feature that the app can see."},
+    example=Example(path={"feature": "export"}, query={"user_id": "u_example"}),
+)
+async def explain(call: Call[ExplainQuery, None]) -> Response:
     """The explanation of this moment, or of `at`."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "entitlements:read")
-    parameters = parse_query(request.scope["query_string"], KNOWN)
-    project, app = choose_app(principal, parameters)
     asked = Question(
-        project=project,
-        app=app,
-        user_id=require_user_id(parameters),
-        feature=request.path_params["feature"],
-        at=_parse_instant(parameters.get("at")),
-        as_known=_parse_as_known(parameters.get("as_known", "then")),
-        shows_all=_sees_everything(principal),
+        project=call.project,
+        app=call.app,
+        user_id=call.query.user_id,
+        feature=call.path["feature"],
+        at=_in_utc(call.query.at),
+        as_known=call.query.as_known,
+        shows_all=_sees_everything(call.principal),
     )
-    explained = await explain_feature(running.context, asked)
-    headers = {"cache-control": "no-store", "vary": "Authorization"}
-    return Response(msgspec.json.encode(explained), media_type="application/json", headers=headers)
+    return call.answer(await explain_feature(call.context, asked), headers={"vary": "Authorization"})
 
 
 def _sees_everything(principal: Principal) -> bool:
@@ -47,21 +53,12 @@ def _sees_everything(principal: Principal) -> bool:
     return principal.kind != "app" and "admin:read" in principal.scopes
 
 
-def _parse_instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _in_utc(at: datetime | None) -> datetime | None:
+    """Raises: Invalid, where that is before the year 1 or after the year 9999."""
     try:
-        return msgspec.convert(text, Instant).astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError) as error:
+        return at.astimezone(UTC) if at is not None else None
+    except OverflowError as error:
         raise Invalid("This is no instant.", errors=(FieldError("at", _INSTANT),)) from error
 
 
-def _parse_as_known(text: str) -> AsKnown:
-    for known in get_args(AsKnown):
-        if text == known:
-            return known  # type: ignore[no-any-return]  # `get_args` loses that these are its literals
-    what = "then (the facts known when it was answered) or now (today's facts)"
-    raise Invalid("This is no way of knowing.", errors=(FieldError("as_known", what),))
-
-
-ROUTES = [Route("/api/v1/entitlements/{feature}/explain", explain, methods=["GET"])]
+ROUTES = [explain]

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from msgspec import Meta
-from starlette.requests import Request
+from msgspec import Meta, Struct
 from starlette.responses import Response
-from starlette.routing import Route
 
 from domain.errors import FieldError, Invalid
 from domain.flows.query import query
-from ingress.auth import authenticate, choose_app
-from ingress.lifespan import Running
-from ingress.wire import MAX_FEATURES, UserId, WireStruct, parse_query, read_body
+from ingress.answers import EntitlementsAnswer
+from ingress.operation import Call, Example, operation
+from ingress.wire import MAX_FEATURES, NoQuery, UserId, WireStruct
 
 PATH = "/api/v1/entitlements/query"
 
@@ -32,21 +30,29 @@ class QueryBody(WireStruct, frozen=True):
     features: Annotated[list[Feature], Meta(min_length=1, max_length=MAX_FEATURES)] | None = None
 
 
-async def answer_query(request: Request) -> Response:
+class QueryAnswer(Struct, frozen=True, kw_only=True):
+    #: One per user, in the order of the request.
+    data: list[EntitlementsAnswer]
+
+
+@operation(
+    "POST",
+    PATH,
+    summary="What many users may use, in one request",
+    scope="entitlements:read",
+    of="app",
+    answers={200: QueryAnswer},
+    refuses=("unknown_project", "unknown_app", "unknown_feature"),
+    body_bytes=BODY_BYTES,
+    example=Example(body={"user_ids": ["u_example", "u_other"], "features": ["export"]}),
+)
+async def query_entitlements(call: Call[NoQuery, QueryBody]) -> Response:
     """200 with one answer per user, in the order of the request."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "entitlements:read")
-    parameters = parse_query(request.scope["query_string"], {"app", "project"})
-    project, app = choose_app(principal, parameters)
-    body = await read_body(request, QueryBody)
+    body = call.body
     _refuse_duplicates("user_ids", body.user_ids)
     _refuse_duplicates("features", body.features or ())
-    answers = await query(running.lookup, project, app, body.user_ids, body.features)
-    return Response(
-        b'{"data":[' + b",".join(answers) + b"]}",
-        headers={"cache-control": "no-store"},
-        media_type="application/json",
-    )
+    answers = await query(call.running.lookup, call.project, call.app, body.user_ids, body.features)
+    return call.answer(b'{"data":[' + b",".join(answers) + b"]}")
 
 
 def _refuse_duplicates(field: str, values: Sequence[str]) -> None:
@@ -65,4 +71,4 @@ def _refuse_duplicates(field: str, values: Sequence[str]) -> None:
     )
 
 
-ROUTES = [Route(PATH, answer_query, methods=["POST"])]
+ROUTES = [query_entitlements]

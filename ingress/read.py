@@ -4,18 +4,23 @@ Pure ASGI and ready bytes: an answer that memory holds is sent without a Request
 on anything but the socket.
 """
 
-from starlette.routing import Route, Router
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.flows.lookup import Answer
+from domain.flows.manage_keys import Scope as KeyScope
 from ingress import changes, explain, query
+from ingress.answers import EntitlementsAnswer, FeatureAnswer
 from ingress.auth import authenticate, choose_app
 from ingress.health import ROUTES as HEALTH
 from ingress.lifespan import Running, lifespan_of
 from ingress.middleware import Edge
-from ingress.wire import parse_features, parse_query, require_user_id
+from ingress.operation import Door, Example, Operation, larger_bodies
+from ingress.wire import QueryStruct, UserId, parse_features, parse_query, require_user_id
 
 PATH = "/api/v1/entitlements"
+SCOPE: KeyScope = "entitlements:read"
 
 #: An answer is one caller's: a shared cache must not keep it, a private one asks before each use.
 _VARIES = (b"vary", b"Authorization")
@@ -24,13 +29,47 @@ _NOT_KEPT = (b"cache-control", b"no-store")
 _JSON = (b"content-type", b"application/json")
 
 
+class OneQuery(QueryStruct, frozen=True):
+    user_id: UserId
+
+
+class SetQuery(OneQuery, frozen=True):
+    #: Keys, separated by commas; left out: every feature of the app.
+    features: str | None = None
+
+
+SET = Operation(
+    name="get_entitlements",
+    method="GET",
+    path=PATH,
+    summary="Everything a user may use in the app",
+    scope=SCOPE,
+    of="app",
+    query=SetQuery,
+    answers={200: EntitlementsAnswer, 304: None},
+    refuses=("unknown_project", "unknown_app", "unknown_feature"),
+    example=Example(query={"user_id": "u_example"}),
+)
+FEATURE = Operation(
+    name="get_entitlement",
+    method="GET",
+    path=PATH + "/{feature:feature}",
+    summary="One answer: may this user use this feature",
+    scope=SCOPE,
+    of="app",
+    query=OneQuery,
+    answers={200: FeatureAnswer, 304: None},
+    refuses=("unknown_project", "unknown_app", "unknown_feature"),
+    names={"feature": "Key of a feature that the app can see."},
+    example=Example(path={"feature": "export"}, query={"user_id": "u_example"}),
+)
+
+
 class SetDoor:
     """`GET /api/v1/entitlements?user_id=[&features=]`: everything one user may use in one app."""
 
-    KNOWN = frozenset({"user_id", "features", "app", "project"})
-
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        parameters, answer = await _look_up(scope, self.KNOWN)
+        parameters, answer = await _look_up(scope, SET)
         features = parameters.get("features")
         body = answer.body if features is None else answer.only(parse_features(features))
         await _send_answer(scope, send, answer, body)
@@ -39,17 +78,15 @@ class SetDoor:
 class FeatureDoor:
     """`GET /api/v1/entitlements/{feature}?user_id=`: one of its answers."""
 
-    KNOWN = frozenset({"user_id", "app", "project"})
-
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        _, answer = await _look_up(scope, self.KNOWN)
+        _, answer = await _look_up(scope, FEATURE)
         await _send_answer(scope, send, answer, answer.one(scope["path_params"]["feature"]))
 
 
-async def _look_up(scope: Scope, known: frozenset[str]) -> tuple[dict[str, str], Answer]:
+async def _look_up(scope: Scope, declared: Operation) -> tuple[dict[str, str], Answer]:
     running = Running.of(scope)
-    principal = await authenticate(scope, running.keys, "entitlements:read")
-    parameters = parse_query(scope["query_string"], known)
+    principal = await authenticate(scope, running.keys, SCOPE)
+    parameters = parse_query(scope["query_string"], declared.known)
     project, app = choose_app(principal, parameters)
     user_id = require_user_id(parameters)
     lookup = running.lookup
@@ -97,22 +134,27 @@ class Shortcut:
         await (self._door if is_hot else self._routes)(scope, receive, send)
 
 
+class FeatureConvertor(StringConvertor):
+    """A feature's key: not a name of ours beside it, whose path takes other methods than GET."""
+
+    regex = "(?!(?:changes|query)/?$)[^/]+"
+
+
+register_url_convertor("feature", FeatureConvertor())
+
 SET_DOOR = SetDoor()
 ROUTES = [
-    Route(PATH, SET_DOOR, methods=["GET"]),
+    Door(SET, SET_DOOR),
     # Before `{feature}`: these names are ours.
     *changes.ROUTES,
     *query.ROUTES,
-    Route(PATH + "/{feature}", FeatureDoor(), methods=["GET"]),
+    Door(FEATURE, FeatureDoor()),
     *explain.ROUTES,
 ]
-#: Paths that take larger bodies than the other doors, in bytes.
-LARGER = {query.PATH: query.BODY_BYTES}
-
 
 app = Edge(
     Shortcut(
         Router([*ROUTES, *HEALTH], redirect_slashes=False, lifespan=lifespan_of("read")), PATH, SET_DOOR
     ),
-    larger=LARGER,
+    larger=larger_bodies(ROUTES),
 )

@@ -12,13 +12,14 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Router
 
 from domain.errors import UnsupportedMedia
 from domain.flows.receive import Receiver
 from ingress.health import ROUTES as HEALTH
 from ingress.lifespan import Running, lifespan_of
 from ingress.middleware import WEBHOOK_BODY_BYTES, Edge
+from ingress.operation import Door, Operation
 from workers.bell import Bell
 
 PATH = "/api/v1/webhooks/stripe"
@@ -77,9 +78,18 @@ def _header(request: Request, name: bytes) -> bytes | None:
     return b",".join(values) if values else None
 
 
-app = Edge(
-    Router(
-        [Route(PATH, receive_event, methods=["POST"]), *HEALTH], redirect_slashes=False, lifespan=lifespan
-    ),
+WEBHOOK = Operation(
+    name="receive_event",
+    method="POST",
+    path=PATH,
+    summary="Where Stripe sends events; process `webhook` only",
+    says="Not for callers: `Stripe-Signature` says that Stripe sent it.",
+    answers={200: Acknowledged},
+    refuses=("bad_signature", "bad_body", "unsupported_media_type", "body_too_large"),
     body_bytes=WEBHOOK_BODY_BYTES,
+)
+ROUTES = [Door(WEBHOOK, receive_event)]
+
+app = Edge(
+    Router([*ROUTES, *HEALTH], redirect_slashes=False, lifespan=lifespan), body_bytes=WEBHOOK_BODY_BYTES
 )

@@ -5,9 +5,10 @@ reaches a flow.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, TypeVar
+from functools import cache
+from typing import Annotated, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,13 +24,25 @@ MAX_PARAMETERS = 32
 #: Features of one request: more than any catalog has, and a bound for the work.
 MAX_FEATURES = 100
 USER_ID_LENGTH = 255
-#: Rows of one page of a list.
+#: Rows of one page of a list, at most and where nobody says how many.
 MAX_LIMIT = 100
 
 #: A user as its project names it: opaque. Postgres cannot store NUL.
-UserId = Annotated[str, Meta(min_length=1, max_length=USER_ID_LENGTH, pattern=r"^[^\x00]*\Z")]
+UserId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=USER_ID_LENGTH,
+        pattern=r"^[^\x00]*\Z",
+        description=f"1 to {USER_ID_LENGTH} characters, without NUL",
+    ),
+]
+#: Rows of one page of a list.
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description=f"1 to {MAX_LIMIT}")]
 
 _is_user_id = re.compile(rf"[^\x00]{{1,{USER_ID_LENGTH}}}").fullmatch
+
+_is_integer = re.compile(r"-?[0-9]{1,18}").fullmatch
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 #: How msgspec says that a text has a NUL in it: the pattern of user ids and keys.
@@ -39,6 +52,21 @@ _FIELD = re.compile(r"(?:unknown field|required field) `(?P<name>[^`]*)`")
 
 class WireStruct(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What callers send: a field we do not know is refused by name instead of being ignored."""
+
+
+class QueryStruct(Struct, frozen=True, kw_only=True):
+    """The query parameters of one operation; a description in a field's `Meta` says what would be right."""
+
+
+class NoQuery(QueryStruct, frozen=True):
+    """None, but for those that say whom the request concerns."""
+
+
+class PageQuery(QueryStruct, frozen=True):
+    """Which page of a list."""
+
+    limit: Limit = MAX_LIMIT
+    cursor: Annotated[str, Meta(description="the next_cursor of the page before")] | None = None
 
 
 async def read_body(request: Request, type_: type[Wire]) -> Wire:
@@ -118,13 +146,50 @@ def parse_features(text: str) -> list[str]:
     return features
 
 
-def parse_limit(parameters: Mapping[str, str]) -> int:
-    """Rows of a page: `limit`, left out MAX_LIMIT. Raises: Invalid, where it is no number from 1 to that."""
-    text = parameters.get("limit", str(MAX_LIMIT))
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_LIMIT)) else 0
-    if not 1 <= limit <= MAX_LIMIT:
-        raise Invalid("This is no limit.", errors=(FieldError("limit", f"1 to {MAX_LIMIT}"),))
-    return limit
+def parse_query_struct(parameters: Mapping[str, str], type_: type[Wire]) -> Wire:
+    """Parameters, all known, as `type_`. Raises: Invalid, naming the first wrong one and what is right."""
+    shapes = _shapes(cast("Hashable", type_))
+    values = {name: _read_value(text, shapes[name]) for name, text in parameters.items()}
+    try:
+        return msgspec.convert(values, type_)
+    except msgspec.ValidationError as error:
+        wrong = _field_error(str(error))
+        name = wrong["field"]
+        what = "required" if name not in parameters else shapes[name].says or wrong["detail"]
+        raise Invalid(
+            "The query string does not say what this path takes.", errors=(FieldError(name, what),)
+        ) from error
+
+
+class _Shape(Struct, frozen=True):
+    """What a parameter can be."""
+
+    #: Of JSON Schema.
+    types: frozenset[str]
+    #: What would be right; None: msgspec says it well enough.
+    says: str | None
+
+
+@cache
+def _shapes(type_: Hashable) -> dict[str, _Shape]:
+    shapes = {}
+    for field in msgspec.structs.fields(cast("type[Struct]", type_)):
+        schema = msgspec.json.schema(field.type)
+        cases = [schema, *schema.get("anyOf", ())]
+        said = next((case["description"] for case in cases if "description" in case), None)
+        values = [value for case in cases for value in case.get("enum", ())]
+        types = frozenset(case["type"] for case in cases if "type" in case)
+        shapes[field.name] = _Shape(types, said or ", ".join(map(str, values)) or None)
+    return shapes
+
+
+def _read_value(text: str, shape: _Shape) -> str | int | bool:
+    """A number or a truth where one is asked for; everything else stays text, to be judged as such."""
+    if "integer" in shape.types and _is_integer(text):
+        return int(text)
+    if "boolean" in shape.types and text in {"true", "false"}:
+        return text == "true"
+    return text
 
 
 def _unknown_parameter(name: str, known: Collection[str]) -> FieldError:

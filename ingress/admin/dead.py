@@ -1,18 +1,14 @@
 """`GET /api/v1/admin/dead`, `GET …/{id}`, `POST …/{id}/retry` and `/discard`: what gave up."""
 
-import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from domain.flows.authenticate import Principal
-from domain.flows.dead import discard_dead, retry_dead
-from domain.flows.list_dead import list_dead, show_dead
-from domain.flows.manage_keys import Scope
-from ingress.admin.acting import operator_of
-from ingress.auth import authenticate, choose_project
-from ingress.lifespan import Running
-from ingress.wire import WireStruct, parse_limit, parse_query, read_body
+from domain.flows.dead import Discarded, Retried, discard_dead, retry_dead
+from domain.flows.list_dead import DeadDetail, DeadPage, list_dead, show_dead
+from ingress.operation import Call, operation
+from ingress.wire import NoQuery, PageQuery, WireStruct
+
+PATH = "/api/v1/admin/dead"
+NAMES = {"id": "Stripe id of the target, or id of the event, as the list names it."}
 
 
 class RetryBody(WireStruct, frozen=True):
@@ -24,77 +20,74 @@ class DiscardBody(WireStruct, frozen=True):
     reason: str
 
 
-async def get_dead(request: Request) -> Response:
-    """200 with a page, the longest waiting first."""
-    running, principal = await _enter(request, "admin:read")
-    parameters = parse_query(request.scope["query_string"], {"project", "limit", "cursor"})
+@operation(
+    "GET",
+    PATH,
+    summary="What gave up, the longest waiting first",
+    scope="admin:read",
+    of="all",
+    answers={200: DeadPage},
+    refuses=("unknown_project",),
+)
+async def get_dead(call: Call[PageQuery, None]) -> Response:
+    """200 with a page."""
     page = await list_dead(
-        running.context,
-        _choose(principal, parameters),
-        cursor=parameters.get("cursor"),
-        limit=parse_limit(parameters),
+        call.context, call.project_or_all, cursor=call.query.cursor, limit=call.query.limit
     )
-    return _json(page)
+    return call.answer(page)
 
 
-async def get_one(request: Request) -> Response:
-    """200 with one and the events that wait on it."""
-    running, principal = await _enter(request, "admin:read")
-    parameters = parse_query(request.scope["query_string"], {"project"})
-    detail = await show_dead(running.context, _choose(principal, parameters), request.path_params["id"])
-    return _json(detail)
+@operation(
+    "GET",
+    f"{PATH}/{{id}}",
+    summary="One that gave up, and the events that wait on it",
+    scope="admin:read",
+    of="all",
+    answers={200: DeadDetail},
+    refuses=("unknown_dead",),
+    names=NAMES,
+)
+async def get_one_dead(call: Call[NoQuery, None]) -> Response:
+    """200 with one and its events."""
+    return call.answer(await show_dead(call.context, call.project_or_all, call.path["id"]))
 
 
-async def retry_one(request: Request) -> Response:
+@operation(
+    "POST",
+    f"{PATH}/{{id}}/retry",
+    summary="Let it go on",
+    scope="admin:write",
+    of="all",
+    answers={200: Retried},
+    refuses=("unknown_dead", "not_dead", "reason_invalid"),
+    names=NAMES,
+    is_acting=True,
+)
+async def retry_one_dead(call: Call[NoQuery, RetryBody]) -> Response:
     """200 with what goes on again."""
-    running, principal = await _enter(request, "admin:write")
-    parameters = parse_query(request.scope["query_string"], {"project"})
-    body = await read_body(request, RetryBody)
     retried = await retry_dead(
-        running.context,
-        _choose(principal, parameters),
-        request.path_params["id"],
-        operator_of(request.scope, principal),
-        reason=body.reason,
+        call.context, call.project_or_all, call.path["id"], call.operator, reason=call.body.reason
     )
-    return _json(retried)
+    return call.answer(retried)
 
 
-async def discard_one(request: Request) -> Response:
+@operation(
+    "POST",
+    f"{PATH}/{{id}}/discard",
+    summary="Give up its events for good",
+    scope="admin:write",
+    of="all",
+    answers={200: Discarded},
+    refuses=("unknown_dead", "not_dead", "reason_invalid"),
+    names=NAMES,
+    is_acting=True,
+)
+async def discard_one_dead(call: Call[NoQuery, DiscardBody]) -> Response:
     """200 with the events that are ignored from now on."""
-    running, principal = await _enter(request, "admin:write")
-    parameters = parse_query(request.scope["query_string"], {"project"})
-    body = await read_body(request, DiscardBody)
     discarded = await discard_dead(
-        running.context,
-        _choose(principal, parameters),
-        request.path_params["id"],
-        body.reason,
-        operator_of(request.scope, principal),
+        call.context, call.project_or_all, call.path["id"], call.body.reason, call.operator
     )
-    return _json(discarded)
+    return call.answer(discarded)
 
 
-async def _enter(request: Request, needed: Scope) -> tuple[Running, Principal]:
-    running = Running.of(request.scope)
-    return running, await authenticate(request.scope, running.keys, needed)
-
-
-def _choose(principal: Principal, parameters: dict[str, str]) -> str | None:
-    """The key's project. An operator of all may leave it open: much of what gives up is nobody's yet."""
-    if principal.kind == "operator" and principal.project is None and "project" not in parameters:
-        return None
-    return choose_project(principal, parameters)
-
-
-def _json(answer: object) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")
-
-
-PATH = "/api/v1/admin/dead"
-ROUTES = [
-    Route(PATH, get_dead, methods=["GET"]),
-    Route(f"{PATH}/{{id}}", get_one, methods=["GET"]),
-    Route(f"{PATH}/{{id}}/retry", retry_one, methods=["POST"]),
-    Route(f"{PATH}/{{id}}/discard", discard_one, methods=["POST"]),
-]
+ROUTES = [get_dead, get_one_dead, retry_one_dead, discard_one_dead]

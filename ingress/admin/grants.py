@@ -1,29 +1,22 @@
 """`POST /api/v1/admin/grant` and `/revoke`, `GET /api/v1/admin/grants`: operators' exceptions."""
 
 from datetime import datetime
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
-import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from domain.errors import FieldError, Invalid
-from domain.flows.grant import GrantWish, grant
-from domain.flows.list_grants import GrantState, list_grants
-from domain.flows.revoke import ByGrant, ByTarget, revoke
+from domain.flows.grant import Given, GrantWish, grant
+from domain.flows.list_grants import GrantPage, GrantState, list_grants
+from domain.flows.revoke import ByGrant, ByTarget, Revoked, revoke
 from domain.model import FeatureValue, GrantEffect, GrantTarget
-from ingress.admin.acting import find_idempotency_key, operator_of
-from ingress.auth import authenticate, choose_project
-from ingress.lifespan import Running
-from ingress.wire import UserId, WireStruct, parse_limit, parse_query, read_body
+from ingress.operation import Call, Example, operation
+from ingress.wire import NoQuery, PageQuery, UserId, WireStruct
 
 #: A key of the catalog, or a grant's id. Postgres cannot store NUL.
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
-
-STATES: tuple[GrantState, ...] = get_args(GrantState)
 
 
 class TargetBody(WireStruct, frozen=True):
@@ -58,44 +51,86 @@ class RevokeBody(WireStruct, frozen=True):
     effect: GrantEffect | None = None
 
 
-async def create_grant(request: Request) -> Response:
+class GrantsQuery(PageQuery, frozen=True):
+    user_id: UserId | None = None
+    state: GrantState | Literal["all"] = "all"
+
+
+@operation(
+    "POST",
+    "/api/v1/admin/grant",
+    summary="Give or take something by hand",
+    scope="admin:write",
+    of="project",
+    answers={201: Given},
+    refuses=("unknown_project", "grant_invalid", "reason_invalid", "idempotency_key_reused"),
+    is_acting=True,
+    is_repeatable=True,
+    example=Example(
+        body={
+            "user_id": "u_example",
+            "effect": "allow",
+            "target": {"feature": "export"},
+            "reason": "promised by support",
+        },
+        keeps={"grant_id": "id"},
+    ),
+)
+async def create_grant(call: Call[NoQuery, GrantBody]) -> Response:
     """201 with the grant and the versions its user's apps now read."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "admin:write")
-    project = choose_project(principal, parse_query(request.scope["query_string"], {"project"}))
-    operator = operator_of(request.scope, principal)
-    key = find_idempotency_key(request)
-    body = await read_body(request, GrantBody)
-    granted = await grant(running.context, project, body.user_id, _wish(body), operator, idempotency_key=key)
-    headers = {"Idempotent-Replayed": "true"} if granted.is_replayed else None
-    return _json(granted.given, 201, headers)
-
-
-async def revoke_grants(request: Request) -> Response:
-    """200 with what ended, and what still gives access."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "admin:write")
-    project = choose_project(principal, parse_query(request.scope["query_string"], {"project"}))
-    operator = operator_of(request.scope, principal)
-    body = await read_body(request, RevokeBody)
-    return _json(await revoke(running.context, project, _named(body), body.reason, operator))
-
-
-async def get_grants(request: Request) -> Response:
-    """200 with a page of grants, newest first."""
-    running = Running.of(request.scope)
-    principal = await authenticate(request.scope, running.keys, "admin:read")
-    known = {"project", "user_id", "state", "limit", "cursor"}
-    parameters = parse_query(request.scope["query_string"], known)
-    page = await list_grants(
-        running.context,
-        choose_project(principal, parameters),
-        user_id=parameters.get("user_id"),
-        state=_state(parameters.get("state", "all")),
-        cursor=parameters.get("cursor"),
-        limit=parse_limit(parameters),
+    body = call.body
+    granted = await grant(
+        call.context,
+        call.project,
+        body.user_id,
+        _wish(body),
+        call.operator,
+        idempotency_key=call.idempotency_key,
     )
-    return _json(page)
+    headers = {"Idempotent-Replayed": "true"} if granted.is_replayed else None
+    return call.answer(granted.given, headers=headers)
+
+
+@operation(
+    "POST",
+    "/api/v1/admin/revoke",
+    summary="End operators' grants",
+    scope="admin:write",
+    of="project",
+    answers={200: Revoked},
+    refuses=("unknown_project", "unknown_grant", "unknown_user", "revocation_invalid", "reason_invalid"),
+    is_acting=True,
+    example=Example(body={"grant_id": "{grant_id}", "reason": "it was for a week"}),
+)
+async def revoke_grants(call: Call[NoQuery, RevokeBody]) -> Response:
+    """200 with what ended, and what still gives access."""
+    return call.answer(
+        await revoke(call.context, call.project, _named(call.body), call.body.reason, call.operator)
+    )
+
+
+@operation(
+    "GET",
+    "/api/v1/admin/grants",
+    summary="What operators granted, newest first",
+    scope="admin:read",
+    of="project",
+    answers={200: GrantPage},
+    refuses=("unknown_project",),
+    example=Example(query={"user_id": "u_example", "state": "active"}),
+)
+async def get_grants(call: Call[GrantsQuery, None]) -> Response:
+    """200 with a page of grants."""
+    asked = call.query
+    page = await list_grants(
+        call.context,
+        call.project,
+        user_id=asked.user_id,
+        state=None if asked.state == "all" else asked.state,
+        cursor=asked.cursor,
+        limit=asked.limit,
+    )
+    return call.answer(page)
 
 
 def _wish(body: GrantBody) -> GrantWish:
@@ -131,26 +166,8 @@ def _one_target(body: TargetBody) -> tuple[GrantTarget, str]:
     return named[0]
 
 
-def _state(text: str) -> GrantState | None:
-    """None: of every state."""
-    if text == "all":
-        return None
-    for state in STATES:
-        if text == state:
-            return state
-    raise _refused(FieldError("state", f"one of {', '.join(STATES)} or all"))
-
-
 def _refused(*errors: FieldError) -> Invalid:
     return Invalid("The request names something that cannot be.", errors=errors)
 
 
-def _json(answer: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(answer), status, headers, media_type="application/json")
-
-
-ROUTES = [
-    Route("/api/v1/admin/grant", create_grant, methods=["POST"]),
-    Route("/api/v1/admin/revoke", revoke_grants, methods=["POST"]),
-    Route("/api/v1/admin/grants", get_grants, methods=["GET"]),
-]
+ROUTES = [create_grant, revoke_grants, get_grants]
