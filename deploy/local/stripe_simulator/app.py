@@ -25,6 +25,7 @@ from deploy.local.stripe_simulator import (
     portal_sessions,
     previews,
     refunds,
+    schedule_calls,
     subscription_calls,
     test_clocks,
 )
@@ -55,6 +56,7 @@ NOUNS = (
     portal_sessions,
     previews,
     refunds,
+    schedule_calls,
     subscription_calls,
     test_clocks,
 )

@@ -39,6 +39,11 @@ def change_as_asked(account: Account, row: Json, asked: Json, request: Json | No
             f"The first invoice of this subscription is not paid: `{min(alien)}` cannot be changed yet.",
             min(alien),
         )
+    if row["schedule"] is not None and asked.keys() & {"cancel_at", "cancel_at_period_end"}:
+        raise refused(
+            f"The subscription is managed by the subscription schedule `{row['schedule']}`, and updating any "
+            "cancelation behavior directly is not allowed. Please update the schedule instead."
+        )
     if row["status"] == "paused" and "trial_end" in asked:
         raise refused("A paused subscription has no trial: resume it first.", "trial_end")
     if asked.get("payment_behavior") in {"error_if_incomplete", "pending_if_incomplete"}:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from deploy.local.stripe_simulator import checkout, collection, renewals
+from deploy.local.stripe_simulator import checkout, collection, renewals, schedule_phases
 from deploy.local.stripe_simulator.moments import clock_of
 from deploy.local.stripe_simulator.store import Account, Json
 
@@ -31,6 +31,8 @@ DEEDS: dict[str, tuple[tuple[When, Act], ...]] = {
         (renewals.update_pending_until, renewals.expire_pending_update),
         (renewals.resumption_until, renewals.abandon_resumption),
         (renewals.collection_resumes_at, renewals.resume_collection),
+        # Before the renewal of the same second, which bills what the new phase has.
+        (schedule_phases.phase_ends_at, schedule_phases.end_phase),
         (renewals.tells_trial_end_at, renewals.tell_trial_end),
         (renewals.trial_ends_at, renewals.end_trial),
         (renewals.renews_at, renewals.renew),

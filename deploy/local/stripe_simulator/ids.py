@@ -23,6 +23,8 @@ PREFIX_OF = {
     "product": "prod_",
     "refund": "re_",
     "request": "req_",
+    # Before the kind whose prefix it begins with: ids are told apart in this order.
+    "subscription_schedule": "sub_sched_",
     "subscription": "sub_",
     "subscription_item": "si_",
     "test_helpers.test_clock": "clock_",

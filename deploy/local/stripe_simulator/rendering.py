@@ -18,6 +18,8 @@ DEEPEST_EXPANSION = 4
 
 #: object → field that holds an id → kind of what it names. Dots lead into plain hashes.
 REFERENCES: dict[str, dict[str, str]] = {
+    # Hashes in a list that say no object: the items of a schedule's phases.
+    "": {"price": "price"},
     "billing_portal.session": {"configuration": "billing_portal.configuration"},
     "charge": {
         "customer": "customer",
@@ -63,8 +65,10 @@ REFERENCES: dict[str, dict[str, str]] = {
         "customer": "customer",
         "default_payment_method": "payment_method",
         "latest_invoice": "invoice",
+        "schedule": "subscription_schedule",
         "test_clock": "test_helpers.test_clock",
     },
+    "subscription_schedule": {"customer": "customer", "subscription": "subscription"},
 }
 
 

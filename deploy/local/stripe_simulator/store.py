@@ -50,6 +50,7 @@ INDEXES: dict[str, dict[str, Callable[[Json], str | None]]] = {
     "refund": {"charge": field("charge"), "payment_intent": field("payment_intent")},
     "subscription": {"customer": field("customer"), "test_clock": field("test_clock")},
     "subscription_item": {"subscription": field("subscription")},
+    "subscription_schedule": {"customer": field("customer")},
 }
 
 #: Kinds of ours that hold what Stripe does not show of an object, under the same id.
@@ -67,6 +68,10 @@ TIMED: dict[str, Callable[[Json], tuple[str, str]]] = {
     "subscription": lambda row: ("subscription", row["id"]),
     "subscription_item": lambda row: ("subscription", row["subscription"]),
     "subscription_plan": lambda row: ("subscription", row["id"]),
+    "subscription_schedule": lambda row: (
+        "subscription",
+        row["subscription"] or row["released_subscription"],
+    ),
 }
 
 

@@ -7,6 +7,7 @@ their invoices do to them in `standing.py`.
 from copy import deepcopy
 from typing import Any
 
+from deploy.local.stripe_simulator import schedules
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.ids import new_id
@@ -263,6 +264,8 @@ def cancel_now(
         "status_details": None,
     }
     account.put("subscription", row)
+    if schedule := schedules.schedule_of(account, row):
+        schedules.end(account, schedule, "canceled", request)
     for invoice in account.where("invoice", "subscription", row["id"]):
         if invoice["status"] in {"draft", "open"}:
             invoice |= {"auto_advance": False, "next_payment_attempt": None}

@@ -1,7 +1,8 @@
 """Every object has Stripe's shape: `shapes.json` lists the names of its properties.
 
 The table was made from Stripe's public OpenAPI document of 2026-08-26, the last before the pinned version;
-`status_details` of a subscription is from the SDK, which is of the pinned version.
+`status_details` of a subscription and `pause_schedules` of a schedule are from the SDK, which is of the
+pinned version.
 """
 
 from pathlib import Path
@@ -88,6 +89,8 @@ async def live_through_everything(sim: SimulatorHandle, client: stripe.StripeCli
     await let_time_pass(sim, client)
     await take_everything_back(sim, client)
     await open_portals(sim, client)
+    planned = await subscribe(client, "price_month")
+    await ask(client, "post", "/v1/subscription_schedules", from_subscription=planned["id"])
 
 
 async def let_time_pass(sim: SimulatorHandle, client: stripe.StripeClient) -> None:
