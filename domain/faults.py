@@ -26,6 +26,8 @@ POINTS = {
     "sync.committed": "the new answer is in Postgres, the cache has the old one",
     "recompute.committed": "the same, after a boundary or a catalog",
     "timers.marked": "a timer's event is inserted, the timer is not deleted; one transaction",
+    "idempotency.claimed": "the call's key is its attempt's, nothing is done",
+    "idempotency.kept": "the call and its answer are durable, the caller has no answer",
     "replay.reopened": "events are pending again; the transaction is open",
 }
 

@@ -15,6 +15,8 @@ from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
 from domain.flows.changes import number_changes
 from domain.flows.fix_deployment import WrongDeployment
+from domain.flows.idempotency import BATCH as KEYS_BATCH
+from domain.flows.idempotency import prune_keys
 from domain.flows.recompute_due import BATCH, Backlog
 from domain.flows.sweep import fire_timers, forget_rings, sweep_targets
 from domain.flows.sync import Syncer, sync_all
@@ -59,6 +61,10 @@ class Scheduler:
         """Give positions in the feed to changes that nobody has read yet. Answers how many."""
         return await number_changes(self._context)
 
+    async def prune_idempotency_keys(self) -> int:
+        """Forget answers that were kept for a day. Answers how many."""
+        return await prune_keys(self._context)
+
     async def _ring_or_sync(self, owed: Sequence[int]) -> None:
         if not owed:
             return
@@ -92,6 +98,7 @@ JOBS = (
     Job("fire_timers", Scheduler.fire_timers, 1.0),
     Job("recompute_due", Scheduler.recompute_due, 1.0, full=BATCH),
     Job("number_changes", Scheduler.number_changes, 1.0),
+    Job("prune_idempotency_keys", Scheduler.prune_idempotency_keys, 60.0, full=KEYS_BATCH),
 )
 
 

@@ -114,7 +114,13 @@ async def test_a_boundary_that_has_passed_is_recomputed_into_history(path: Event
 
 
 def test_the_table_of_jobs_is_what_runs() -> None:
-    assert [job.name for job in JOBS] == ["sweep", "fire_timers", "recompute_due", "number_changes"]
+    assert [job.name for job in JOBS] == [
+        "sweep",
+        "fire_timers",
+        "recompute_due",
+        "number_changes",
+        "prune_idempotency_keys",
+    ]
 
 
 async def test_a_full_turn_is_followed_by_the_next_at_once(path: EventPath) -> None:
