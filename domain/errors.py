@@ -123,10 +123,28 @@ class Invalid(Rejected):
 
 
 class TooMany(Rejected):
-    """The key has used up its requests; `retry_after_s` says when to come back."""
+    """The caller asks more often than it may; `retry_after_s` says when to come back.
+
+    `name` of the limit, which lets `quota` requests at once and fills up again in `window_s`.
+    """
 
     status = 429
     code = "rate_limited"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        name: str,
+        quota: int,
+        window_s: int,
+        retry_after_s: int,
+    ) -> None:
+        super().__init__(detail, code=code, retry_after_s=retry_after_s)
+        self.name = name
+        self.quota = quota
+        self.window_s = window_s
 
 
 class NoRequest(Rejected):

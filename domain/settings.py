@@ -13,6 +13,7 @@ from typing import Any, Literal, get_type_hints
 
 from msgspec import Struct
 
+from domain.addresses import IPNetwork, parse_hosts, parse_networks, parse_origins
 from domain.errors import Invalid
 from domain.faults import FaultPoint, parse_fault_points
 
@@ -42,6 +43,13 @@ class WebhookSecret(Struct, frozen=True):
     not_after: datetime | None = None
 
 
+class MetricsBind(Struct, frozen=True):
+    """Where a process shows its metrics; host "": nowhere, port 0: the one of its kind."""
+
+    host: str
+    port: int = 0
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     #: Free name of this deployment; stored with its first use, so that two never share a database.
     env: str = "local"
@@ -64,6 +72,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     key_peppers: tuple[tuple[int, Secret], ...] = ()
     log_level: str = "info"
     log_format: str = "json"
+    #: `host`, `host:port` or `off`; a host alone: 9180 api, 9181 webhook, 9182 read, 9183 worker, 9184 scheduler.
+    metrics_bind: MetricsBind = MetricsBind("127.0.0.1")
+    #: Bodies of deliveries are kept so long, and then only their type, object and hash.
+    payload_retention_days: float = 30.0
     #: How long a worker owns a target; longer than fetch_timeout_s, or healthy runs get fenced.
     lease_s: float = 15.0
     #: Base of the back-off after a failure: base·2^attempts, at most 300 s.
@@ -90,6 +102,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: A read entry is fresh for so long after its bytes left Postgres, and kept (marked stale) for stale_s.
     fresh_s: float = 10.0
     stale_s: float = 900.0
+    #: Requests per second of one API key to one process, with a burst of five seconds' worth; and
+    #: wrong API keys per second from one address, with a burst of 20. 0: unlimited.
+    read_rate: float = 1000.0
+    write_rate: float = 50.0
+    failed_login_rate: float = 1.0
+    #: Names that requests may be sent to (their `Host`, without the port); none: any. Probes may use any.
+    allowed_hosts: tuple[str, ...] = ()
+    #: Addresses or networks of load balancers: only what they say in X-Forwarded-For and -Proto counts.
+    trusted_proxies: tuple[IPNetwork, ...] = ()
+    #: Origins of pages whose scripts may call the API, such as https://console.example.com; none: no page.
+    cors_origins: tuple[str, ...] = ()
     #: Age at which the `t` of a signature is refused, either direction.
     signature_tolerance_s: int = 300
     #: For tests only (domain/faults.py): places at which this process stalls, fails or dies.
@@ -140,6 +163,19 @@ def load_settings(process: Process, environ: Mapping[str, str] = os.environ) -> 
         )
     return settings
 
+
+def shared_metrics() -> str | None:
+    """The directory in which the processes of one port leave their counts; None: a process for itself."""
+    return os.environ.get(_SHARED_METRICS)
+
+
+def share_metrics(directory: str) -> None:
+    """Have this process leave its counts in `directory`: before anything imports prometheus-client."""
+    os.environ.setdefault(_SHARED_METRICS, directory)
+
+
+#: The name prometheus-client reads when it is imported.
+_SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 #: Names of environments in which a process may be told to fail; a door has no Stripe key that tells it.
 TESTING = frozenset({"local", "test", "chaos"})
@@ -277,6 +313,22 @@ def _parse_drain(text: str) -> float:
     return value
 
 
+def _parse_rate(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("write a number per second, or 0 for no limit")
+    return value
+
+
+def _parse_metrics_bind(text: str) -> MetricsBind:
+    if text == "off":
+        return MetricsBind("")
+    host, colon, port = text.rpartition(":") if text.count(":") == 1 else (text, "", "")
+    if not host or (colon and not (port.isdigit() and 0 < int(port) < 65536)):  # noqa: PLR2004 - ports
+        raise ValueError("write a host such as 127.0.0.1, host:port, or off")
+    return MetricsBind(host, int(port or 0))
+
+
 def _parse_log_level(text: str) -> str:
     if text.lower() not in {"debug", "info", "warning", "error"}:
         raise ValueError("write debug, info, warning or error")
@@ -315,8 +367,15 @@ _PARSERS: dict[str, Any] = {
     "stripe_webhook_secrets": _parse_webhook_secrets,
     "stripe_rate": float,
     "drain_s": _parse_drain,
+    "read_rate": _parse_rate,
+    "write_rate": _parse_rate,
+    "failed_login_rate": _parse_rate,
+    "allowed_hosts": parse_hosts,
+    "trusted_proxies": parse_networks,
+    "cors_origins": parse_origins,
     "key_peppers": _parse_peppers,
     "fault_points": parse_fault_points,
+    "metrics_bind": _parse_metrics_bind,
     "log_level": _parse_log_level,
     "log_format": _parse_log_format,
 }

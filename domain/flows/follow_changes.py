@@ -20,4 +20,9 @@ async def follow_changes(context: Context, lookup: Lookup, keys: KeyRing) -> Non
             case KeyRevoked():
                 keys.forget(message.key_id)
 
-    await context.cache.listen(receive, connected=lookup.begin_watching, disconnected=lookup.end_watching)
+    def begin() -> None:
+        lookup.begin_watching()
+        # A revocation may have been told while nobody listened.
+        keys.doubt()
+
+    await context.cache.listen(receive, connected=begin, disconnected=lookup.end_watching)

@@ -10,7 +10,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("migrate", "Bring the database schema to what this build needs."),
     "catalog": ("catalog", "Check, plan and apply the catalog file."),
-    "keys": ("keys", "Make API keys."),
+    "keys": ("keys", "Make, list, rotate and revoke API keys."),
     "grant": ("grants", "Give a user something, or take it away, whatever Stripe says."),
     "revoke": ("grants", "End grants; what else gives access stays."),
     "grants": ("grants", "List what was granted."),

@@ -15,7 +15,7 @@ OURS = (*COVERED, "tests", "deploy", "docs")
 
 FOUNDATION = (
     *("domain.model", "domain.money", "domain.errors"),
-    *("domain.settings", "domain.telemetry", "domain.faults"),
+    *("domain.settings", "domain.telemetry", "domain.faults", "domain.metrics"),
 )
 OUTSIDE = "use domain.flows, domain.context and the foundation (model, errors, settings, telemetry, …) only"
 
@@ -74,7 +74,13 @@ ROOMS = (
         "do it in a flow, which gets the context",
     ),
     Room("domain.telemetry", ("domain.settings", "domain.errors"), "everybody stands on it", "keep it small"),
-    Room("domain.settings", ("domain.errors", "domain.faults"), "everybody stands on it", "keep it small"),
+    Room(
+        "domain.settings",
+        ("domain.addresses", "domain.errors", "domain.faults"),
+        "everybody stands on it",
+        "keep it small",
+    ),
+    Room("domain.addresses", (), "everybody stands on it", "keep it small"),
     Room("domain.faults", ("domain.errors",), "everybody stands on it", "keep it small"),
     Room("domain.money", ("domain.model",), "everybody stands on it", "keep it small"),
     Room("domain.model", (), "everybody stands on it", "keep it small"),
@@ -96,6 +102,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("domain.store", "migrations"),
     "asyncpg": ("domain.store", "migrations"),
     "alembic": ("domain.store", "migrations"),
+    "prometheus_client": ("domain.metrics",),
     "structlog": ("domain", "ingress", "workers"),
     "msgspec": COVERED,
 }
