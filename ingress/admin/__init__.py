@@ -1,5 +1,5 @@
 """The doors of operators, under `/api/v1/admin`: what they list, and what they do with an audit row each."""
 
-from ingress.admin import dead, grants
+from ingress.admin import dead, grants, keys
 
-ROUTES = [*grants.ROUTES, *dead.ROUTES]
+ROUTES = [*grants.ROUTES, *dead.ROUTES, *keys.ROUTES]
