@@ -25,7 +25,8 @@ PAGE = 100
 
 #: What becomes of each class of the SDK. A test fails when the SDK gains one that is not here.
 #: "request": decided by status and code, see `_translate_request`.
-FAMILIES: dict[type[stripe.StripeError], Literal["away", "refused", "slow_down", "request", "broken"]] = {
+Family = Literal["away", "refused", "slow_down", "request", "declined", "broken"]
+FAMILIES: dict[type[stripe.StripeError], Family] = {
     stripe.StripeError: "broken",
     stripe.APIError: "away",
     stripe.APIConnectionError: "away",
@@ -34,7 +35,7 @@ FAMILIES: dict[type[stripe.StripeError], Literal["away", "refused", "slow_down",
     stripe.PermissionError: "refused",
     stripe.InvalidRequestError: "request",
     stripe.IdempotencyError: "request",
-    stripe.CardError: "broken",
+    stripe.CardError: "declined",
     stripe.SignatureVerificationError: "broken",
     stripe.AlreadyCanceledError: "broken",
     stripe.BlockedByStripeError: "broken",
@@ -63,6 +64,32 @@ class SlowDown(Unavailable):
     """Stripe answered 429: the read budget halves its rate for a minute."""
 
     code = "stripe_rate_limited"
+
+
+class StripeRefused(Broken):
+    """Stripe understood a call and refused it: a flow may know what its caller can do about it.
+
+    Unless one says so it is our fault, as every Broken.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        reason: str | None,
+        decline_code: str | None,
+        param: str | None,
+        is_decline: bool,
+    ) -> None:
+        super().__init__(detail)
+        #: Stripe's stable `code`, such as card_declined; None: it gave none.
+        self.reason = reason
+        #: The bank's, such as insufficient_funds.
+        self.decline_code = decline_code
+        #: The parameter that Stripe blames.
+        self.param = param
+        #: A payment was tried and failed.
+        self.is_decline = is_decline
 
 
 class StripeGateway:
@@ -118,6 +145,15 @@ class StripeGateway:
         """
         return await self._call("post", path, params, {"idempotency_key": idempotency_key})
 
+    async def delete(self, path: str) -> JsonObject:
+        """DELETE: what was deleted before is ObjectMissing; errors as `create`."""
+        return await self._call("delete", path, {}, {})
+
+    async def preview(self, path: str, reserve: Reserve, params: JsonObject) -> JsonObject:
+        """POST a call that changes nothing, within the read budget; errors as `read`."""
+        await reserve()
+        return await self._call("post", path, params, {})
+
     async def _call(self, method: str, path: str, params: JsonObject, options: JsonObject) -> JsonObject:
         with _translated(path):
             response = await self._client.raw_request_async(method, path, **params, **options)
@@ -153,6 +189,8 @@ def _translate(error: stripe.StripeError, path: str) -> Unavailable | Broken:
             )
         case "request":
             return _translate_request(error, path)
+        case "declined":
+            return _refused(error, path)
         case "broken":
             return Broken(f"Stripe refused {path}: {_said(error)}")
 
@@ -162,7 +200,18 @@ def _translate_request(error: stripe.StripeError, path: str) -> Unavailable | Br
         return ObjectMissing(f"Stripe has no {path}")
     if error.http_status in {409, 429} or error.code in {"lock_timeout", "idempotency_key_in_use"}:
         return Unavailable(f"Stripe is busy with {path}: {_said(error)}")
-    return Broken(f"Stripe refused {path}: {_said(error)}")
+    return _refused(error, path)
+
+
+def _refused(error: stripe.StripeError, path: str) -> StripeRefused:
+    shown: Any = error.error
+    return StripeRefused(
+        f"Stripe refused {path}: {_said(error)}",
+        reason=error.code,
+        decline_code=getattr(shown, "decline_code", None),
+        param=getattr(shown, "param", None),
+        is_decline=isinstance(error, stripe.CardError),
+    )
 
 
 def _said(error: stripe.StripeError) -> str:

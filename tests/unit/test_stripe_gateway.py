@@ -9,7 +9,7 @@ from stripe import _error, oauth_error
 from deploy.local.stripe_simulator.testing import running_simulator
 from domain.errors import Broken, ObjectMissing, TollhouseError, Unavailable
 from domain.settings import Secret, Settings
-from domain.stripe_gateway import FAMILIES, SlowDown, StripeGateway
+from domain.stripe_gateway import FAMILIES, SlowDown, StripeGateway, StripeRefused
 
 
 async def reserve() -> None:
@@ -97,6 +97,24 @@ async def test_a_list_is_read_to_its_end() -> None:
         await client.close()
 
 
+async def test_what_stripe_refuses_says_why_without_quoting_anybody() -> None:
+    async with running_simulator() as stripe_:
+        client = gateway(stripe_.url, stripe_.secret_key)
+        with pytest.raises(StripeRefused) as raised:
+            await client.create("/v1/customers", {"balance": "anna@acme.example"}, idempotency_key="k1")
+        assert (raised.value.param, raised.value.is_decline) == ("balance", False)
+        assert "anna" not in raised.value.detail
+        card = "pm_card_chargeCustomerFail"
+        intent = {"amount": 5, "currency": "usd", "payment_method": card, "confirm": True}
+        with pytest.raises(StripeRefused) as declined:
+            await client.create("/v1/payment_intents", intent, idempotency_key="k2")
+        assert (declined.value.reason, declined.value.is_decline) == ("card_declined", True)
+        assert declined.value.decline_code == "generic_decline"
+        with pytest.raises(ObjectMissing):
+            await client.delete("/v1/subscriptions/sub_none")
+        await client.close()
+
+
 async def test_the_same_idempotency_key_creates_once() -> None:
     async with running_simulator() as stripe_:
         client = gateway(stripe_.url, stripe_.secret_key)
@@ -107,4 +125,4 @@ async def test_the_same_idempotency_key_creates_once() -> None:
 
 
 def test_every_family_is_one_the_translation_knows() -> None:
-    assert set(FAMILIES.values()) <= {"away", "refused", "slow_down", "request", "broken"}
+    assert set(FAMILIES.values()) <= {"away", "refused", "slow_down", "request", "declined", "broken"}
