@@ -22,7 +22,7 @@ def find_redirect_fault(url: str, origins: Collection[str], mode: Literal["live"
 
     `origins` are scheme://host[:port] as the catalog lists them; local ones count in test mode only.
     """
-    allowed = [origin for origin in origins if mode == "test" or not _is_local(origin)]
+    allowed = usable_origins(origins, mode)
     if len(url) > MAX_LENGTH:
         return f"longer than {MAX_LENGTH} characters"
     if not _is_plain(url.replace(SESSION_PLACEHOLDER, "")):
@@ -33,3 +33,8 @@ def find_redirect_fault(url: str, origins: Collection[str], mode: Literal["live"
             return None
     listed = ", ".join(allowed) or "none"
     return f"not at an origin the catalog allows for this app (redirect_origins: {listed})"
+
+
+def usable_origins(origins: Collection[str], mode: Literal["live", "test"]) -> list[str]:
+    """Those that count in this mode."""
+    return [origin for origin in origins if mode == "test" or not _is_local(origin)]
