@@ -1,0 +1,111 @@
+"""A project's portal configuration at Stripe: found by its metadata, made and kept in step with the catalog.
+
+Nothing of it is stored here. It carries `tollhouse_project`, `tollhouse_env` and, as `tollhouse_settings`, a
+digest of what we last set: only a catalog that says something else changes it, so that what is set in the
+dashboard beside (texts, links, a name) stays.
+"""
+
+import asyncio
+import time
+
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import Conflict
+from domain.flows.read_budget import CLAIM_WAIT_S, budget_of
+from domain.rules.portal import PortalSettings
+from domain.stripe_gateway import JsonObject
+from domain.telemetry import get_logger
+
+log = get_logger()
+
+PATH = "/v1/billing_portal/configurations"
+#: How long one process takes a configuration for what it was. Whoever switches it off in the dashboard waits
+#: no longer than that for it to be noticed, and most sessions cost one call to Stripe.
+KEPT_S = 600.0
+
+
+class _Kept(Struct, frozen=True):
+    configuration_id: str
+    digest: str
+    until: float
+
+
+class PortalConfigurations:
+    """The configurations that one process knows, by project; one per process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._kept: dict[str, _Kept] = {}
+        #: Two that find none at once would both create it: the second waits and finds it.
+        self._ensuring = asyncio.Lock()
+
+    async def ensure(self, project: str, wanted: PortalSettings) -> str:
+        """The id of the project's configuration, which allows what is wanted.
+
+        Raises:
+            Conflict: it was switched off at Stripe.
+            Unavailable: Stripe or Postgres is away; asking again is safe.
+        """
+        async with self._ensuring:
+            kept = self._kept.get(project)
+            if kept is not None and kept.digest == wanted.digest and time.monotonic() < kept.until:
+                return kept.configuration_id
+            configuration_id = await self._find_or_make(project, wanted)
+            self._kept[project] = _Kept(configuration_id, wanted.digest, time.monotonic() + KEPT_S)
+        return configuration_id
+
+    def forget(self, project: str) -> None:
+        """Look again at the next session: what was kept did not do."""
+        self._kept.pop(project, None)
+
+    async def _find_or_make(self, project: str, wanted: PortalSettings) -> str:
+        found = await self._find(project)
+        if found is None:
+            return await self._make(project, wanted)
+        configuration_id: str = found["id"]
+        if not found["active"]:
+            raise Conflict(
+                f"The portal configuration {configuration_id} of {project} is switched off at Stripe: "
+                "activate it there.",
+                code="portal_not_configured",
+            )
+        if found["metadata"].get("tollhouse_settings") != wanted.digest:
+            await self._change(found, wanted)
+        return configuration_id
+
+    async def _find(self, project: str) -> JsonObject | None:
+        """Ours of this project: one that is active before others, then the oldest. None: there is none."""
+        reserve = budget_of(self._context, CLAIM_WAIT_S)
+        names = self._names(project)
+        ours = [
+            found
+            async for found in self._context.stripe_or_raise.read_list(PATH, reserve)
+            if names.items() <= found["metadata"].items()
+        ]
+        return min(ours, key=lambda one: (not one["active"], one["created"], one["id"]), default=None)
+
+    async def _make(self, project: str, wanted: PortalSettings) -> str:
+        names = self._names(project)
+        made = await self._context.stripe_or_raise.create(
+            PATH,
+            {"features": wanted.features, "metadata": {**names, "tollhouse_settings": wanted.digest}},
+            # Another process that finds none at the same moment gets the same one.
+            idempotency_key=f"portal:{names['tollhouse_env']}:{project}:{wanted.digest}",
+        )
+        configuration_id: str = made["id"]
+        log.info("portal_configuration_created", project=project, configuration=configuration_id)
+        return configuration_id
+
+    async def _change(self, found: JsonObject, wanted: PortalSettings) -> None:
+        before = found["metadata"].get("tollhouse_settings")
+        await self._context.stripe_or_raise.create(
+            f"{PATH}/{found['id']}",
+            {"features": wanted.features, "metadata": {"tollhouse_settings": wanted.digest}},
+            # With what it was: back to an earlier catalog within a day is another change, not the same again.
+            idempotency_key=f"portal:{found['id']}:{before}:{wanted.digest}:{found['updated']}",
+        )
+        log.info("portal_configuration_changed", configuration=found["id"])
+
+    def _names(self, project: str) -> dict[str, str]:
+        return {"tollhouse_project": project, "tollhouse_env": self._context.settings.env}
