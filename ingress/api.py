@@ -2,7 +2,7 @@
 
 from starlette.routing import Router
 
-from ingress import admin, checkout, health, read
+from ingress import admin, billing, checkout, health, portal, read
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
 from ingress.operation import larger_bodies
@@ -10,6 +10,8 @@ from ingress.operation import larger_bodies
 ROUTES = [
     *read.ROUTES,
     *checkout.ROUTES,
+    *portal.ROUTES,
+    *billing.ROUTES,
     *admin.ROUTES,
     *health.ROUTES,
 ]

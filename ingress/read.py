@@ -1,4 +1,4 @@
-"""The doors of micro-apps that only read: `GET /api/v1/entitlements` and `/{feature}`; the hot path.
+"""The doors of micro-apps that only read; here `GET /api/v1/entitlements` and `/{feature}`, the hot path.
 
 Pure ASGI and ready bytes: an answer that memory holds is sent without a Request, a Response or an await
 on anything but the socket.
@@ -10,9 +10,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.flows.lookup import Answer
 from domain.flows.manage_keys import Scope as KeyScope
-from ingress import changes, explain, query
+from ingress import catalog, changes, explain, query
 from ingress.answers import EntitlementsAnswer, FeatureAnswer
 from ingress.auth import authenticate, choose_app
+from ingress.etag import is_held
 from ingress.health import ROUTES as HEALTH
 from ingress.lifespan import Running, lifespan_of
 from ingress.middleware import Edge
@@ -100,7 +101,8 @@ async def _send_answer(scope: Scope, send: Send, answer: Answer, body: bytes) ->
         status = 200
     else:
         etag = answer.etag.encode()
-        status = 304 if _is_known(scope, etag) else 200
+        # The answer is the present one: a tag of the segment before `valid_until` does not match any more.
+        status = 304 if is_held(scope, etag) else 200
         headers = [(b"etag", etag), _KEPT, _VARIES]
         if status == 200:  # noqa: PLR2004 - HTTP
             headers += [_JSON, (b"content-length", b"%d" % len(body))]
@@ -109,29 +111,21 @@ async def _send_answer(scope: Scope, send: Send, answer: Answer, body: bytes) ->
     await send({"type": "http.response.body", "body": b"" if is_bodiless else body})
 
 
-def _is_known(scope: Scope, etag: bytes) -> bool:
-    """Whether the caller holds these bytes already. The answer is the present one: a tag of the segment
-    before `valid_until` does not match any more.
-    """
-    for name, value in scope["headers"]:
-        if name == b"if-none-match":
-            tags = [tag.strip().removeprefix(b"W/") for tag in value.split(b",")]
-            if etag in tags or tags == [b"*"]:
-                return True
-    return False
-
-
 class Shortcut:
     """Sends GETs of one fixed path to its door without walking the routes."""
 
     def __init__(self, routes: ASGIApp, path: str, door: ASGIApp) -> None:
         self._routes = routes
-        self._path = path
+        #: As the metrics name it, like a Route's.
+        self.path = path
         self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_hot = scope.get("path") == self._path and scope.get("method") in {"GET", "HEAD"}
-        await (self._door if is_hot else self._routes)(scope, receive, send)
+        if scope.get("path") == self.path and scope.get("method") in {"GET", "HEAD"}:
+            scope["route"] = self
+            await self._door(scope, receive, send)
+        else:
+            await self._routes(scope, receive, send)
 
 
 class FeatureConvertor(StringConvertor):
@@ -150,6 +144,7 @@ ROUTES = [
     *query.ROUTES,
     Door(FEATURE, FeatureDoor()),
     *explain.ROUTES,
+    *catalog.ROUTES,
 ]
 
 app = Edge(
