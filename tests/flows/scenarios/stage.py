@@ -18,7 +18,7 @@ from tests.flows.event_path import EventPath
 from tests.flows.scenarios.finale import Finale, Person, gathered
 from tests.flows.scenarios.modes import Mode
 
-#: When every test clock begins: 31 days of January, 28 of February.
+#: When a test clock begins where a scenario says nothing else: 31 days of January, 28 of February.
 NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -63,6 +63,8 @@ class Stage:
         self.mode = mode
         self.lookup = Lookup(path.context)
         self.people: list[Person] = []
+        #: What the clocks show that are made from now on.
+        self.begins_at = NEW_YEAR
         self._clocks: list[str] = []
         self._delivered = 0
         self._adopted = 0
@@ -99,7 +101,7 @@ class Stage:
     async def _clock(self) -> str:
         """A clock with room for one more customer."""
         if len(self.people) % CUSTOMERS_OF_A_CLOCK == 0:
-            begins = int(NEW_YEAR.timestamp())
+            begins = int(self.begins_at.timestamp())
             made = await self.post("/v1/test_helpers/test_clocks", frozen_time=begins)
             self._clocks.append(made["id"])
         return self._clocks[-1]
