@@ -58,8 +58,13 @@ async def until_quiet(
     `rechecks`: what is to be read again for a lagging Stripe has been, too.
     """
     until = time.monotonic() + within_s
+    was_quiet = False
     while time.monotonic() < until:
-        if await world.stripe.is_quiet():
+        is_quiet = await world.stripe.is_quiet()
+        if is_quiet and not was_quiet:
+            acknowledged.quiet_at = time.monotonic()
+        was_quiet = is_quiet
+        if is_quiet:
             left = await world.rows(OWED) + (await world.rows(RECHECKS) if rechecks else [])
             if not any(number for row in left for number in row.values()):
                 await acknowledged.look()

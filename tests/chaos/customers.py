@@ -50,9 +50,11 @@ class Town:
         self.refused = 0
         self.acts = 0
 
-    async def settle(self, number: int, *, strangers: int = 0, unlinked: float = 0.1) -> None:
+    async def settle(
+        self, number: int, *, strangers: int = 0, unlinked: float = 0.1, prefix: str = "u"
+    ) -> None:
         """Users with a Stripe customer each; of a part the link was lost in a crash of the API."""
-        names = [f"u_{index}" for index in range(number)]
+        names = [f"{prefix}_{index}" for index in range(number)]
         for start in range(0, number, AT_ONCE):
             await asyncio.gather(
                 *(

@@ -174,6 +174,8 @@ async def f11(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     async with running_world(directory, Setup(settings=sizes.settings, is_proxied=True)) as world:
         verdict = await live_through(world, sizes, seed, deck=deck, stripe_fails=False)
         verdict.check("no request took more than 10 s", verdict.notes["slowest_delivery_s"] <= 10)
+        worked_off_s = verdict.notes["worked_off_s"]
+        verdict.check("worked off in time", worked_off_s <= sizes.converge_s, f"{worked_off_s} s")
         return verdict
 
 

@@ -15,6 +15,8 @@ from tests.chaos.stripe import Acknowledged
 from tests.chaos.world import Setup, World
 
 DEAD_WITHIN_S = 600.0
+#: The sweeper looks once in so long.
+SWEEP_S = 1.0
 #: What a stop may take: the longest that an orchestrator waits by default is 30 s.
 STOP_S = 25.0
 
@@ -22,11 +24,13 @@ STOP_S = 25.0
 async def f15_raises(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     """A target whose run always fails: dead soon, with its reason; the others do not notice."""
     verdict = await poisoned(directory, sizes, seed, "sync.claimed@{}=break:1")
-    alone, beside = verdict.notes["lag_p99_s alone"], verdict.notes["beside"]
-    # Below a second the difference is the machine's.
-    verdict.check(
-        "others' lag p99 at most twice", beside <= max(2 * alone, 1.0), f"{alone} s, then {beside} s"
-    )
+    alone = max(verdict.notes["lag_p99_s before"], verdict.notes["lag_p99_s after"])
+    beside = verdict.notes["beside"]
+    # One bell that nobody heard is the p99 of the few events of a small run: it is rung again at the first
+    # look of the sweeper after this wait, poison or not.
+    one_bell_s = float(sizes.settings.get("ring_again_s", "5")) + SWEEP_S
+    limit_s = max(2 * alone, one_bell_s)
+    verdict.check("others' lag p99 at most twice", beside <= limit_s, f"{beside} s, at most {limit_s} s")
     return verdict
 
 
@@ -41,7 +45,7 @@ async def poisoned(directory: Path, sizes: Sizes, seed: int, point: str) -> Verd
     async with lively(directory, sizes, seed, Setup(settings=sizes.settings)) as (world, town, acknowledged):
         # As cold as those that will be measured beside the poison.
         await _arm(world, "")
-        alone = await _lag_of(world, town, sizes, acknowledged)
+        before = await _lag_of(world, town, sizes, acknowledged)
         victim = town.customers.pop(0)
         good = (await read_answers(world, [victim.user_id], "editor"))[victim.user_id]
         await _arm(world, point.format(victim.customer_id))
@@ -53,13 +57,17 @@ async def poisoned(directory: Path, sizes: Sizes, seed: int, point: str) -> Verd
         kept = (await read_answers(world, [victim.user_id], "editor"))[victim.user_id]
         await _arm(world, "")
         await world.stripe.post(f"/v1/customers/{victim.customer_id}", description="healed")
+        await until_quiet(world, acknowledged, within_s=sizes.patience_s)
+        # Without it once more, because a machine that others use is not equally fast all the time.
+        after = await _lag_of(world, town, sizes, acknowledged)
         town.customers.append(victim)
         is_quiet = await until_quiet(world, acknowledged, within_s=sizes.patience_s)
         verdict = await judge(world, town, acknowledged, is_quiet=is_quiet)
         verdict.converged_s = dead_s
         verdict.check("dead within 10 min, with a reason", dead_s <= DEAD_WITHIN_S and bool(dead), dead)
         verdict.check("the last good answer was served", kept["entitlements"] == good["entitlements"], kept)
-        verdict.notes |= {"dead_after_s": dead_s, **dead, "lag_p99_s alone": alone, "beside": beside}
+        verdict.notes |= {"dead_after_s": dead_s, **dead, "beside": beside}
+        verdict.notes |= {"lag_p99_s before": before, "lag_p99_s after": after}
         return verdict
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from deploy.local.environment import ROOT
 from tests.chaos import injector as inject
@@ -12,6 +14,9 @@ from tests.chaos.injector import Fault, Injector
 from tests.chaos.sizes import Sizes
 from tests.chaos.stripe import Acknowledged
 from tests.chaos.world import Setup, World, running_world
+
+#: Something that goes on while the faults are drawn.
+Beside = Callable[[World], Coroutine[Any, Any, None]]
 
 KILLS: tuple[Fault, ...] = (
     *(inject.kill_worker_child, inject.kill_worker_child, inject.kill_worker),
@@ -40,12 +45,10 @@ async def f02(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     return verdict
 
 
-async def f22(directory: Path, sizes: Sizes, seed: int) -> Verdict:
-    """The clocks of two workers jump by an hour, one each way."""
-    return await with_clocks(directory, sizes, seed, skew_s=3600)
-
-
-async def with_clocks(directory: Path, sizes: Sizes, seed: int, *, skew_s: int) -> Verdict:
+async def with_clocks(
+    directory: Path, sizes: Sizes, seed: int, *, skew_s: int, beside: Beside | None = None
+) -> Verdict:
+    """Two workers whose clocks are wrong by so much, one each way, stalled and stopped past their lease."""
     stall_s = float(sizes.settings.get("lease_s", "15")) * 1.4
     points = {"TOLLHOUSE_FAULT_POINTS": f"sync.fetched=stall:{stall_s}:0.04"}
     clock = {"PYTHONPATH": str(ROOT / "tests" / "chaos" / "skewed"), **points}
@@ -55,13 +58,24 @@ async def with_clocks(directory: Path, sizes: Sizes, seed: int, *, skew_s: int) 
     }
     async with running_world(directory, Setup(settings=sizes.settings, env=env)) as world:
         deck = (inject.stop_a_while, inject.stop_a_while, inject.kill_worker_child, inject.kill_scheduler)
-        return await live_through(world, sizes, seed, deck=deck * sizes.decks, stripe_fails=False)
+        return await live_through(
+            world, sizes, seed, deck=deck * sizes.decks, stripe_fails=False, beside=beside
+        )
 
 
 async def live_through(
-    world: World, sizes: Sizes, seed: int, *, deck: tuple[Fault, ...], stripe_fails: bool = True
+    world: World,
+    sizes: Sizes,
+    seed: int,
+    *,
+    deck: tuple[Fault, ...],
+    stripe_fails: bool = True,
+    beside: Beside | None = None,
 ) -> Verdict:
-    """Everybody lives while the deck is drawn; then until nothing is owed, and every check."""
+    """Everybody lives while the deck is drawn; then until nothing is owed, and every check.
+
+    `beside`: what else goes on meanwhile.
+    """
     town = Town(world.stripe, world.context, seed)
     acknowledged = Acknowledged(world.stripe)
     await world.stripe.control("deliver", mode="shuffle", duplicate=3, window_s=1.0, seed=seed)
@@ -73,11 +87,14 @@ async def live_through(
         injector.run(),
         town.live(until_events=sizes.events, pause_s=sizes.pause_s, is_over=lambda: injector.is_over),
         acknowledged.watch_until(lambda: injector.is_over),
+        *([] if beside is None else [beside(world)]),
     )
     await inject.let_stripe_work(world)
     last = time.monotonic()
     is_quiet = await until_quiet(world, acknowledged, within_s=sizes.patience_s)
     converged_s = time.monotonic() - last
+    # Stripe waits longer after every failure: what it had not yet delivered again could not be worked off.
+    delivered_s = max(acknowledged.quiet_at - last, 0.0)
     # Not before: a dramatiq main process whose worker was killed while it booted notices after 30 s only.
     await world.fleet.until_ready("read")
     verdict = await judge(world, town, acknowledged, is_quiet=is_quiet)
@@ -89,6 +106,8 @@ async def live_through(
         "refused": town.refused,
         "answers": acknowledged.answers,
         "deaths": world.fleet.deaths(),
+        "delivered_s": round(delivered_s, 1),
+        "worked_off_s": round(converged_s - delivered_s, 1),
         "slowest_delivery_s": round(max(acknowledged.durations, default=0.0), 2),
     }
     return verdict

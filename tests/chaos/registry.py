@@ -8,10 +8,11 @@ from typing import Any
 from tests.chaos import faults_crippled as crippled
 from tests.chaos.checks import Verdict
 from tests.chaos.faults_away import f06, f07, f11, f12
+from tests.chaos.faults_clock import f22
 from tests.chaos.faults_door import f04
 from tests.chaos.faults_of_tests import f14, f23
 from tests.chaos.faults_process import f15_dies, f15_raises, f16
-from tests.chaos.faults_random import f01, f02, f22
+from tests.chaos.faults_random import f01, f02
 from tests.chaos.faults_world import f24, f25, f26, f27
 from tests.chaos.sizes import Sizes
 

@@ -96,6 +96,8 @@ class Acknowledged:
         self._seen: set[tuple[str, float]] = set()
         #: Seconds of every delivery that was answered.
         self.durations: list[float] = []
+        #: Of time.monotonic(): when Stripe was last found to have delivered everything.
+        self.quiet_at = 0.0
 
     async def look(self) -> None:
         """Read what was delivered since the last look; attempts are noted at their end."""
