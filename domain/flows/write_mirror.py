@@ -8,7 +8,7 @@ from domain.rules.catalog import plan_of
 from domain.rules.shapes import MirroredSubscription, purchases_of_invoice
 from domain.rules.subscription import KNOWN_STATUSES
 from domain.store import customers, mirror, money, shelf
-from domain.store.mirror import UnitPrice
+from domain.store.mirror import Schedule, UnitPrice
 from domain.store.money import Holder
 from domain.store.session import Connection
 from domain.telemetry import get_logger
@@ -71,6 +71,11 @@ async def _write_subscription(connection: Connection, holder: Holder, found: Mir
         subscription,
         pause_resumes_at=found.pause_resumes_at,
         test_clock_id=found.test_clock_id,
+        schedule=Schedule(
+            schedule_id=found.schedule_id,
+            changes_at=found.schedule.changes_at if found.schedule is not None else None,
+            items=found.schedule.items if found.schedule is not None else (),
+        ),
         known_statuses=KNOWN_STATUSES,
     )
     prices = {

@@ -6,12 +6,26 @@ One writer per object: only a run of the customer that owns it writes its row (d
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from domain.model import Subscription
-from domain.money import BoughtLine
+from domain.money import BoughtLine, ScheduledItem
 from domain.store.money import Holder
 from domain.store.session import Connection
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Schedule(Struct, frozen=True, kw_only=True):
+    """Of a subscription: the change of its items that waits for its period's end."""
+
+    #: sub_sched_…; None: none manages it.
+    schedule_id: str | None = None
+    #: None: no change is to come.
+    changes_at: datetime | None = None
+    #: All items from then on.
+    items: Sequence[ScheduledItem] = ()
 
 
 class UnitPrice(Struct, frozen=True, kw_only=True):
@@ -30,6 +44,7 @@ async def upsert_subscription(
     *,
     pause_resumes_at: datetime | None,
     test_clock_id: str | None,
+    schedule: Schedule,
     known_statuses: Sequence[str],
 ) -> None:
     """Write one subscription as read now. An unknown status keeps the last known one and since when."""
@@ -38,10 +53,10 @@ async def upsert_subscription(
         INSERT INTO subscriptions AS s
             (stripe_subscription_id, project, user_key, stripe_customer_id, status, created_at, trial_end,
              cancel_at, cancel_at_period_end, ended_at, pause_behavior, pause_resumes_at, pause_cause,
-             last_known_status, unknown_since, test_clock_id)
+             last_known_status, unknown_since, test_clock_id, schedule_id, scheduled_at, scheduled_items)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
                 CASE WHEN $5 = ANY($14::text[]) THEN $5 END,
-                CASE WHEN $5 = ANY($14::text[]) THEN NULL ELSE clock_timestamp() END, $15)
+                CASE WHEN $5 = ANY($14::text[]) THEN NULL ELSE clock_timestamp() END, $15, $16, $17, $18)
         ON CONFLICT (stripe_subscription_id) DO UPDATE SET
             project = excluded.project, user_key = excluded.user_key,
             stripe_customer_id = excluded.stripe_customer_id, status = excluded.status,
@@ -49,6 +64,8 @@ async def upsert_subscription(
             cancel_at_period_end = excluded.cancel_at_period_end, ended_at = excluded.ended_at,
             pause_behavior = excluded.pause_behavior, pause_resumes_at = excluded.pause_resumes_at,
             pause_cause = excluded.pause_cause, test_clock_id = excluded.test_clock_id,
+            schedule_id = excluded.schedule_id, scheduled_at = excluded.scheduled_at,
+            scheduled_items = excluded.scheduled_items,
             last_known_status = coalesce(excluded.last_known_status, s.last_known_status),
             unknown_since = CASE WHEN excluded.unknown_since IS NULL THEN NULL
                                  ELSE coalesce(s.unknown_since, excluded.unknown_since) END,
@@ -69,6 +86,9 @@ async def upsert_subscription(
         subscription.pause_cause,
         list(known_statuses),
         test_clock_id,
+        schedule.schedule_id,
+        schedule.changes_at,
+        None if schedule.changes_at is None else _encode(schedule.items).decode(),
     )
 
 

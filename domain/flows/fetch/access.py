@@ -2,15 +2,21 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from domain.errors import ObjectMissing
 from domain.flows.fetch import money
 from domain.flows.fetch.fetched import ObjectKey
 from domain.flows.fetch.reading import Reading, both
 from domain.rules.failures import needs_invoices
 from domain.rules.shapes import (
+    SCHEDULE,
     MirroredSession,
+    MirroredSubscription,
     paid_through_invoice,
     paid_when,
     parse_customer,
+    parse_schedule,
     parse_session,
     parse_subscription,
 )
@@ -41,13 +47,25 @@ async def take_subscription(reading: Reading, answer: JsonObject) -> None:
     items = await reading.whole(answer["items"], "/v1/subscription_items", subscription=key[1])
     answer = {**answer, "items": {"data": items}}
     reading.watch("subscription", answer)
-    found = parse_subscription(answer)
+    found = await _scheduled(reading, parse_subscription(answer))
     reading.fetched.subscriptions[key[1]] = found
     await reading.follow(
         key,
         ("test_clock", found.test_clock_id) if found.test_clock_id else None,
         ("subscription_invoices", key[1]) if needs_invoices(found.subscription) else None,
     )
+
+
+async def _scheduled(reading: Reading, found: MirroredSubscription) -> MirroredSubscription:
+    """The subscription with what its schedule will make of it: a change that waits is nowhere else."""
+    if found.schedule_id is None:
+        return found
+    try:
+        answer = await reading.get(f"/v1/subscription_schedules/{found.schedule_id}", expand=SCHEDULE)
+    except ObjectMissing:
+        # A key that may not read schedules is an outage; one that a list is ahead of has not begun.
+        return found
+    return msgspec.structs.replace(found, schedule=parse_schedule(answer))
 
 
 async def read_session(reading: Reading, session_id: str) -> None:

@@ -26,6 +26,7 @@ from domain.rules.shapes.money import (
     parse_refund,
     purchases_of_invoice,
 )
+from domain.rules.shapes.schedules import SCHEDULE, MirroredSchedule, parse_schedule
 from domain.rules.shapes.shelf import (
     MirroredClock,
     MirroredPrice,
@@ -36,12 +37,14 @@ from domain.rules.shapes.shelf import (
 )
 
 __all__ = [
+    "SCHEDULE",
     "ItemPrice",
     "MirroredClock",
     "MirroredCustomer",
     "MirroredIntent",
     "MirroredPrice",
     "MirroredProduct",
+    "MirroredSchedule",
     "MirroredSession",
     "MirroredSubscription",
     "paid_through_invoice",
@@ -56,6 +59,7 @@ __all__ = [
     "parse_price",
     "parse_product",
     "parse_refund",
+    "parse_schedule",
     "parse_session",
     "parse_subscription",
     "purchases_of_invoice",

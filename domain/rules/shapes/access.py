@@ -10,6 +10,7 @@ from msgspec import Struct
 from domain.model import Purchase, Subscription, SubscriptionItem
 from domain.money import BoughtLine, Invoice
 from domain.rules.shapes.convert import Reference, Referred, convert, id_of, instant, when
+from domain.rules.shapes.schedules import MirroredSchedule
 
 
 class MirroredCustomer(Struct, frozen=True, kw_only=True):
@@ -40,6 +41,10 @@ class MirroredSubscription(Struct, frozen=True, kw_only=True):
     subscription: Subscription
     #: By item id.
     prices: Mapping[str, ItemPrice]
+    #: `sub_sched_…` that manages it; None: none.
+    schedule_id: str | None = None
+    #: What was read of that schedule; None: it has none, or Stripe does not show it.
+    schedule: MirroredSchedule | None = None
 
 
 class MirroredSession(Struct, frozen=True, kw_only=True):
@@ -125,6 +130,7 @@ class _Subscription(Struct):
     pause_collection: _PauseCollection | None = None
     status_details: _StatusDetails | None = None
     test_clock: Reference = None
+    schedule: Reference = None
 
 
 class _Method(Struct):
@@ -223,6 +229,7 @@ def parse_subscription(answer: dict[str, Any]) -> MirroredSubscription:
         pause_resumes_at=instant(found.pause_collection.resumes_at) if found.pause_collection else None,
         test_clock_id=id_of(found.test_clock),
         prices={item.id: _item_price(item.price) for item in found.items.data},
+        schedule_id=id_of(found.schedule),
         subscription=Subscription(
             subscription_id=found.id,
             status=found.status,
