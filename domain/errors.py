@@ -7,7 +7,7 @@
     │   ├── Unknown        404
     │   ├── Conflict       409
     │   ├── Invalid        422 (a body or a catalog that parses but says something impossible)
-    │   ├── TooLarge, UnsupportedMedia, TooMany   413, 415, 429
+    │   ├── TooLarge, UnsupportedMedia, Misdirected, TooMany   413, 415, 421, 429
     │   └── NoRequest, RequestTimeout, HeadTooLarge   400, 408, 431 (refused before any door saw them)
     ├── Unavailable   a dependency is away: retried with back-off, 503 at a door, never dead
     │   └── Throttled      no slot in the Stripe read budget now
@@ -120,6 +120,13 @@ class Invalid(Rejected):
 
     status = 422
     code = "invalid"
+
+
+class Misdirected(Rejected):
+    """The request names a host that this service does not answer for."""
+
+    status = 421
+    code = "unknown_host"
 
 
 class TooMany(Rejected):

@@ -7,6 +7,7 @@ from starlette.types import Scope as AsgiScope
 from domain.errors import FieldError, Forbidden, Invalid, Unauthorized
 from domain.flows.authenticate import KeyRing, Principal
 from domain.flows.manage_keys import Scope
+from ingress.lifespan import Running
 
 _NO_KEY = "Send an API key as `Authorization: Bearer th_…`; `tollhouse keys create` makes one."
 
@@ -29,11 +30,14 @@ async def authenticate(scope: AsgiScope, keys: KeyRing, needed: Scope) -> Princi
     Raises:
         Unauthorized: no valid key.
         Forbidden: the key lacks the scope.
+        TooMany: the key has asked too often, or too many wrong ones came from its address.
         Unavailable: Postgres is away and the key is not known well enough.
     """
+    running = Running.of(scope)
     text = find_key(scope["headers"])
-    principal = keys.find_fresh(text) or await keys.authenticate(text)
+    principal = keys.find_fresh(text) or await keys.authenticate(text, running.border.address_of(scope))
     scope["tollhouse.key_id"] = principal.key_id
+    running.limits.take(scope, principal.key_id, needed)
     if needed not in principal.scopes:
         raise Forbidden(
             f"This key lacks the scope {needed}; it has {', '.join(sorted(principal.scopes)) or 'none'}.",

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -18,7 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import DeadlineExceeded, TooLarge, Unavailable
 from domain.telemetry import get_logger
+from ingress.border import Border
+from ingress.limits import rate_headers
+from ingress.measured import observe
 from ingress.problems import describe_error, encode_refusal, is_told_to_nobody
+
+if TYPE_CHECKING:
+    from ingress.lifespan import Running
 
 log = get_logger()
 
@@ -30,6 +37,8 @@ API_BODY_BYTES, WEBHOOK_BODY_BYTES = 16 * 1024, 256 * 1024
 UNLOGGED = frozenset({"/health", "/live", "/ready", "/livez", "/readyz"})
 #: What nginx writes for a caller that left before its answer.
 CLIENT_CLOSED = 499
+
+_NOT_KEPT, _VARIES = (b"cache-control", b"no-store"), (b"vary", b"Authorization")
 
 _is_request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
@@ -66,8 +75,10 @@ class Edge:
         try:
             await exchange.run(self._deadline_s)
         finally:
+            took_s = time.perf_counter() - began
+            observe(scope, exchange.status, took_s)
             if scope["path"] not in UNLOGGED:
-                exchange.write_log_line(began)
+                exchange.write_log_line(took_s)
             structlog.contextvars.reset_contextvars(**tokens)
 
 
@@ -85,6 +96,10 @@ class _Exchange:
         self._body_left = body_bytes
         self._body_bytes = body_bytes
         self._has_whole_body = False
+        running: Running | None = scope.get("state", {}).get("running")
+        self._running = running
+        #: None: there is nothing to look at.
+        self._border = running.border if running is not None and running.border.is_watched else None
         #: 0 until the answer has begun.
         self.status = 0
 
@@ -94,7 +109,8 @@ class _Exchange:
             try:
                 async with deadline:
                     self._refuse_declared_body()
-                    await self._app(self._scope, self._receive_bounded, self._send_named)
+                    if self._border is None or not await self._is_answered_at(self._border):
+                        await self._app(self._scope, self._receive_bounded, self._send_named)
             except TimeoutError as error:
                 if not deadline.expired():
                     raise
@@ -104,15 +120,26 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 - the outermost loop of a request: nothing else would answer it
             await self._answer_error(error)
 
-    def write_log_line(self, began: float) -> None:
+    def write_log_line(self, took_s: float) -> None:
         log.info(
             "request",
             method=self._scope["method"],
             path=self._scope["path"],
             status=self.status,
-            duration_ms=round((time.perf_counter() - began) * 1000, 2),
+            duration_ms=round(took_s * 1000, 2),
             key_id=self._scope.get("tollhouse.key_id"),
         )
+
+    async def _is_answered_at(self, border: Border) -> bool:
+        """Let the request in, or answer the question of a browser whether it may send one."""
+        if self._scope["path"] not in UNLOGGED:
+            border.admit(self._scope)
+        headers = border.answer_preflight(self._scope)
+        if headers is None:
+            return False
+        await self._send_named({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._send_named({"type": "http.response.body", "body": b""})
+        return True
 
     async def _answer_error(self, error: Exception) -> None:
         if is_told_to_nobody(error):
@@ -154,16 +181,24 @@ class _Exchange:
     async def _send_named(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"].append((b"x-request-id", self._request_id.encode()))
-            if _is_draining(self._scope):
-                # A caller that keeps its connection would lose its next request to our end.
-                message["headers"].append((b"connection", b"close"))
+            self._complete_headers(message["headers"])
         await self._send(message)
 
-
-def _is_draining(scope: Scope) -> bool:
-    running = scope.get("state", {}).get("running")
-    return running is not None and running.is_draining
+    def _complete_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """What every answer says. An answer that says nothing of caches must not be kept by any."""
+        names = {name for name, _ in headers}
+        if b"cache-control" not in names:
+            headers.append(_NOT_KEPT)
+        if b"vary" not in names:
+            headers.append(_VARIES)
+        if "tollhouse.rate" in self._scope:
+            headers.extend(rate_headers(self._scope))
+        if self._border is not None:
+            headers.extend(self._border.cors_headers(self._scope))
+        headers.append((b"x-request-id", self._request_id.encode()))
+        if self._running is not None and self._running.is_draining:
+            # A caller that keeps its connection would lose its next request to our end.
+            headers.append((b"connection", b"close"))
 
 
 def _too_large(body_bytes: int) -> TooLarge:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from starlette.exceptions import HTTPException
 
-from domain.errors import Broken, DeadlineExceeded, FieldError, ReadyCall, Rejected, Unavailable
+from domain.errors import Broken, DeadlineExceeded, FieldError, ReadyCall, Rejected, TooMany, Unavailable
 
 #: What Starlette refuses by itself, in our words.
 _BY_STARLETTE = {
@@ -88,7 +88,16 @@ def _describe_refusal(error: Rejected, request_id: str) -> Problem:
 def _refusal_headers(error: Rejected) -> tuple[tuple[str, str], ...]:
     if error.status == HTTPStatus.UNAUTHORIZED:
         return (("www-authenticate", "Bearer"),)
-    return () if error.retry_after_s is None else (("retry-after", str(error.retry_after_s)),)
+    if error.retry_after_s is None:
+        return ()
+    again = ("retry-after", str(error.retry_after_s))
+    if not isinstance(error, TooMany):
+        return (again,)
+    return (
+        again,
+        ("ratelimit-policy", f'"{error.name}";q={error.quota};w={error.window_s}'),
+        ("ratelimit", f'"{error.name}";r=0;t={error.retry_after_s}'),
+    )
 
 
 def _problem(

@@ -34,7 +34,8 @@ class Buckets:
     ) -> None:
         self.limit = limit
         self._interval_s = 1 / limit.rate_per_s if limit.rate_per_s else 0.0
-        self._room_s = limit.burst * self._interval_s
+        # A microsecond more, or rounding would refuse the last of a burst.
+        self._room_s = limit.burst * self._interval_s + 1e-6
         self._clock = clock
         self._at_most = at_most
         self._full_at: dict[str, float] = {}
@@ -64,7 +65,7 @@ class Buckets:
     def remaining(self, name: str) -> tuple[int, int]:
         """(tokens that are there, whole seconds until the bucket is full)."""
         missing_s = max(self._full_at.get(name, 0.0) - self._clock(), 0.0)
-        left = int((self._room_s - missing_s) / self._interval_s + 1e-6) if self._interval_s else 0
+        left = int((self._room_s - missing_s) / self._interval_s) if self._interval_s else 0
         return max(left, 0), ceil(missing_s)
 
     def _make_room(self, now: float) -> None:
