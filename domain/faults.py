@@ -1,8 +1,8 @@
 """Fault points: named places at which a test stalls, fails or kills this very process.
 
 `TOLLHOUSE_FAULT_POINTS=sync.fetched=stall:20:0.1,receive.committed=kill:0.05`: each `point=action:chance`, a
-stall with its seconds first; `point@cus_1=…` only for one target. For tests alone: without the setting every
-point is one empty tuple looked at, and with a live Stripe key a process refuses to start.
+stall with its seconds first; `point@cus_1=…` only for one target, or one user's key. For tests alone: without
+the setting every point is one empty tuple looked at, and with a live Stripe key a process refuses to start.
 """
 
 import asyncio
@@ -24,10 +24,14 @@ POINTS = {
     "sync.fetched": "Stripe was read, COMMIT has not begun",
     "sync.committing": "everything of COMMIT is written, its transaction is open",
     "sync.committed": "the new answer is in Postgres, the cache has the old one",
-    "recompute.committed": "the same, after a boundary or a catalog",
+    "recompute.committing": "a boundary's or a catalog's answers are written, the transaction is open",
+    "recompute.committed": "they are in Postgres, the cache has the old ones",
     "timers.marked": "a timer's event is inserted, the timer is not deleted; one transaction",
     "idempotency.claimed": "the call's key is its attempt's, nothing is done",
     "idempotency.kept": "the call and its answer are durable, the caller has no answer",
+    "checkout.customer": "the customer is in Stripe and linked, the checkout has no row",
+    "checkout.inserted": "the checkout has its row, Stripe knows of no session",
+    "checkout.created": "Stripe has made the session, nobody has written down its answer",
     "replay.reopened": "events are pending again; the transaction is open",
 }
 
@@ -39,7 +43,7 @@ class FaultPoint(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     #: 0 to 1.
     chance: float
-    #: Only for this target; "": for all.
+    #: Only for this target or user; "": for all.
     subject: str = ""
 
 

@@ -158,8 +158,9 @@ async def _recompute_one(context: Context, user_key: int, now: datetime) -> bool
         if cause is None:
             return False
         recomputed = await recompute_user(context, connection, user_key, cause=cause)
+        await context.faults.reach("recompute.committing", str(user_key))
         read_at = before_commit()
-    await context.faults.reach("recompute.committed")
+    await context.faults.reach("recompute.committed", str(user_key))
     await publish(context, [recomputed], read_at)
     log.info("recomputed", user_key=user_key, cause=cause, changed=recomputed.changed)
     return True
