@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from domain import metrics
 from domain.errors import Unavailable
 from domain.model import CachedSet
 from domain.telemetry import get_logger
@@ -202,14 +203,18 @@ class Cache:
 
     async def _ask(self, call: "Callable[[redis.Redis], Awaitable[Any]]") -> Any:
         if time.monotonic() < self._closed_until:
+            metrics.cache_calls.labels("skipped").inc()
             raise Unavailable("Redis failed a moment ago and is not asked again yet", code="cache_away")
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                return await call(self._client)
+                answer = await call(self._client)
         except AWAY as error:
+            metrics.cache_calls.labels("failed").inc()
             self._closed_until = time.monotonic() + PAUSE_S
             log.warning("cache_away", error=type(error).__name__)
             raise Unavailable(f"Redis did not answer: {type(error).__name__}", code="cache_away") from error
+        metrics.cache_calls.labels("ok").inc()
+        return answer
 
     async def _store_all(self, client: "redis.Redis", entries: Sequence[tuple[str, CachedSet]]) -> None:
         async with client.pipeline(transaction=False) as pipeline:

@@ -72,7 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     key_peppers: tuple[tuple[int, Secret], ...] = ()
     log_level: str = "info"
     log_format: str = "json"
-    #: `host`, `host:port` or `off`; a host alone: 9180 api, 9181 webhook, 9182 read, 9183 worker, 9184 scheduler.
+    #: `host`, `host:port` or `off`; a host alone: the port of its kind (domain/metrics/listener.py).
     metrics_bind: MetricsBind = MetricsBind("127.0.0.1")
     #: Bodies of deliveries are kept so long, and then only their type, object and hash.
     payload_retention_days: float = 30.0
@@ -113,6 +113,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[IPNetwork, ...] = ()
     #: Origins of pages whose scripts may call the API, such as https://console.example.com; none: no page.
     cors_origins: tuple[str, ...] = ()
+    #: Whether `api` shows /docs, /redoc and /openapi.json.
+    docs: bool = True
     #: Age at which the `t` of a signature is refused, either direction.
     signature_tolerance_s: int = 300
     #: For tests only (domain/faults.py): places at which this process stalls, fails or dies.
@@ -313,6 +315,12 @@ def _parse_drain(text: str) -> float:
     return value
 
 
+def _parse_switch(text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ValueError("write on or off")
+    return text == "on"
+
+
 def _parse_rate(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -376,6 +384,7 @@ _PARSERS: dict[str, Any] = {
     "key_peppers": _parse_peppers,
     "fault_points": parse_fault_points,
     "metrics_bind": _parse_metrics_bind,
+    "docs": _parse_switch,
     "log_level": _parse_log_level,
     "log_format": _parse_log_format,
 }

@@ -6,6 +6,7 @@ Our retries are the protocol's (docs/event-path.md): the SDK retries only what f
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,7 +15,8 @@ import aiohttp
 import stripe
 from stripe import oauth_error
 
-from domain.errors import Broken, ObjectMissing, Unavailable
+from domain import metrics
+from domain.errors import Broken, ObjectMissing, TollhouseError, Unavailable
 from domain.settings import Settings, rate_of, stripe_mode
 
 JsonObject = dict[str, Any]
@@ -155,12 +157,26 @@ class StripeGateway:
         return await self._call("post", path, params, {})
 
     async def _call(self, method: str, path: str, params: JsonObject, options: JsonObject) -> JsonObject:
-        with _translated(path):
+        with _counted(method), _translated(path):
             response = await self._client.raw_request_async(method, path, **params, **options)
         data = response.data
         if not isinstance(data, dict):
             raise Broken(f"Stripe answered {path} with something that is no object")
         return data
+
+
+@contextmanager
+def _counted(method: str) -> Any:
+    began = time.perf_counter()
+    outcome = "canceled"
+    try:
+        yield
+        outcome = "ok"
+    except TollhouseError as error:
+        outcome = error.code
+        raise
+    finally:
+        metrics.stripe_calls.labels(method, outcome).observe(time.perf_counter() - began)
 
 
 @contextmanager

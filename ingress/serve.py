@@ -11,6 +11,7 @@ import resource
 import uvicorn
 from msgspec.structs import replace
 
+from domain import metrics
 from domain.errors import TollhouseError
 from domain.settings import Settings, load_settings
 from domain.telemetry import get_logger
@@ -62,6 +63,8 @@ class DoorServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
             ended = end_late(self.server_state.connections, asyncio.get_running_loop().time())
+            for reason, count in ended.items():
+                metrics.connections_ended.labels(reason).inc(count)
             if ended:
                 log.warning("connections_ended", **ended)
         return await super().on_tick(counter)

@@ -1,8 +1,15 @@
 """What `dramatiq workers.actors` imports: the broker of this environment with our one actor on it."""
 
+# ruff: noqa: E402 - what imports prometheus-client comes after it was told where to count
+import os
+
+from domain.settings import load_settings, share_metrics
+from workers.shared_metrics import shared_directory
+
+share_metrics(shared_directory(os.getppid()))
+
 import dramatiq
 
-from domain.settings import load_settings
 from domain.telemetry import configure_logging
 from workers.broker import make_broker
 from workers.runtime import Runtime, die_with_parent, end_once

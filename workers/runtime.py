@@ -19,9 +19,11 @@ from domain.errors import TollhouseError, Unavailable
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.sync import Syncer
 from domain.flows.wait_for_schema import wait_for_schema
-from domain.settings import Settings
+from domain.metrics.listener import listening
+from domain.settings import Settings, shared_metrics
 from domain.telemetry import get_logger
 from workers.bell import Bell
+from workers.shared_metrics import leave
 
 log = get_logger()
 
@@ -58,6 +60,9 @@ class Runtime(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         _run(self._close())
+        directory = shared_metrics()
+        if directory is not None:
+            leave(directory)
 
     async def _close(self) -> None:
         """Close the parts. A run that outlived the shutdown has outlived its lease too: it ends with us."""
@@ -69,6 +74,7 @@ class Runtime(Middleware):
 
     async def _open(self) -> None:
         context = await self._stack.enter_async_context(open_context("worker", self._settings))
+        await self._stack.enter_async_context(listening(self._settings, "worker"))
         self.bell.start()
         self._stack.push_async_callback(self.bell.stop)
         self._syncer = Syncer(context)

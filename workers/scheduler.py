@@ -14,13 +14,16 @@ from msgspec import Struct
 from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
 from domain.flows.changes import number_changes
+from domain.flows.expire_payloads import Retention
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.idempotency import BATCH as KEYS_BATCH
 from domain.flows.idempotency import prune_keys
+from domain.flows.measure_backlog import measure_backlog
 from domain.flows.recompute_due import BATCH, Backlog
 from domain.flows.sweep import fire_timers, forget_rings, sweep_targets
 from domain.flows.sync import Syncer, sync_all
 from domain.flows.wait_for_schema import wait_for_schema
+from domain.metrics.listener import listening
 from domain.settings import Settings, load_settings
 from domain.telemetry import configure_logging, get_logger
 from workers.bell import Bell
@@ -39,6 +42,7 @@ class Scheduler:
         self._bell = bell
         self._syncer = syncer
         self._backlog = Backlog(context)
+        self._retention = Retention(context)
         self._failing_since: float | None = None
 
     async def sweep(self) -> int:
@@ -64,6 +68,15 @@ class Scheduler:
     async def prune_idempotency_keys(self) -> int:
         """Forget answers that were kept for a day. Answers how many."""
         return await prune_keys(self._context)
+
+    async def expire_payloads(self) -> int:
+        """Delete bodies of deliveries that were kept long enough. Answers how many."""
+        return await self._retention.work()
+
+    async def measure_backlog(self) -> int:
+        """Tell Prometheus what is owed."""
+        await measure_backlog(self._context)
+        return 0
 
     async def _ring_or_sync(self, owed: Sequence[int]) -> None:
         if not owed:
@@ -98,6 +111,8 @@ JOBS = (
     Job("fire_timers", Scheduler.fire_timers, 1.0),
     Job("recompute_due", Scheduler.recompute_due, 1.0, full=BATCH),
     Job("number_changes", Scheduler.number_changes, 1.0),
+    Job("expire_payloads", Scheduler.expire_payloads, 5.0),
+    Job("measure_backlog", Scheduler.measure_backlog, 15.0),
     Job("prune_idempotency_keys", Scheduler.prune_idempotency_keys, 60.0, full=KEYS_BATCH),
 )
 
@@ -108,7 +123,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for stop in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop, stopping.set)
-    async with open_context("scheduler", settings) as context:
+    async with open_context("scheduler", settings) as context, listening(settings, "scheduler"):
         syncer = Syncer(context)
         bell = Bell.of(settings)
         try:

@@ -101,6 +101,8 @@ class Environment:
             "TOLLHOUSE_LOG_FORMAT": "json",
             # No load balancer stands before these doors.
             "TOLLHOUSE_DRAIN_S": "0",
+            # Two deployments on one machine would want the same ports; `--setting` turns it on.
+            "TOLLHOUSE_METRICS_BIND": "off",
             **{PREFIX + name.upper(): value for name, value in self.settings.items()},
         }
 

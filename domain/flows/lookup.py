@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from domain import metrics
 from domain.cache import CatalogChanged, SetChanged, cache_key
 from domain.context import Context
 from domain.errors import Unavailable
@@ -34,6 +35,12 @@ log = get_logger()
 KEPT_AT_MOST = 10_000
 #: Entries copied to Redis in one go: each script takes it some 20 µs, and readers wait meanwhile.
 COPIED_AT_ONCE = 100
+
+#: Found once: the first is counted on the way of every read.
+_FROM_MEMORY, _FROM_REDIS, _FROM_POSTGRES, _FROM_OLD = (
+    metrics.reads.labels(source, freshness)
+    for source, freshness in (("memory", "live"), ("redis", "live"), ("postgres", "live"), ("kept", "stale"))
+)
 
 
 class _Flight(Struct, eq=False):
@@ -69,7 +76,10 @@ class Lookup:
 
     def find_ready(self, project: str, app: str, user_id: str) -> Answer | None:
         """The answer, where memory is fresh; None: `find` must ask."""
-        return self._memory.find_ready((project, app, user_id))
+        answer = self._memory.find_ready((project, app, user_id))
+        if answer is not None:
+            _FROM_MEMORY.inc()
+        return answer
 
     async def find(self, project: str, app: str, user_id: str) -> Answer:
         """The answer of this moment, stale where nobody can vouch for it.
@@ -84,7 +94,7 @@ class Lookup:
 
     async def find_all(self, project: str, app: str, user_ids: Sequence[str]) -> list[Answer]:
         """The answers for these users (each once), in their order; errors as `find`, for any of them."""
-        answers = {user_id: self._memory.find_ready((project, app, user_id)) for user_id in user_ids}
+        answers = {user_id: self.find_ready(project, app, user_id) for user_id in user_ids}
         missing = [user_id for user_id, answer in answers.items() if answer is None]
         flights = self._ask_together(project, app, missing)
         for flight in flights:
@@ -156,6 +166,7 @@ class Lookup:
         rest: list[tuple[_Flight, CachedSet | None]] = []
         for flight, copied in zip(flights, copies, strict=True):
             if copied is not None and self._memory.is_fresh(copied) and not is_lower(copied, flight.kept):
+                _FROM_REDIS.inc()
                 self._land(flight, copied)
             else:
                 rest.append((flight, copied))
@@ -212,6 +223,7 @@ class Lookup:
             )
             self._land_old(flight, kept)
             return False
+        _FROM_POSTGRES.inc()
         self._land(flight, read)
         return True
 
@@ -225,6 +237,7 @@ class Lookup:
         self._end(flight, answer)
 
     def _land_old(self, flight: _Flight, cached: CachedSet) -> None:
+        _FROM_OLD.inc()
         stale_since = datetime.fromtimestamp(cached.read_at, UTC)
         self._end(flight, answer_at(cached.stored, flight.names[2], datetime.now(UTC), stale_since))
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from domain import metrics
 from domain.context import Context
 from domain.errors import Throttled
 from domain.store import deployment as deployments
@@ -76,7 +77,9 @@ async def _take(context: Context, rate: float, max_wait_s: float) -> float:
     async with context.database.connection() as connection:
         wait_s = await deployments.reserve_slot(connection, rate=rate, max_wait_s=max_wait_s)
     if wait_s is None:
+        metrics.budget_refusals.inc()
         raise Throttled("The read budget for Stripe has no slot now: it comes back by itself.")
+    metrics.budget_waits.observe(wait_s)
     return wait_s
 
 

@@ -9,8 +9,9 @@ from hashlib import sha256
 import msgspec
 from msgspec import Struct
 
+from domain import metrics
 from domain.context import Context
-from domain.errors import Unavailable
+from domain.errors import Broken, Unavailable
 from domain.flows.group_commit import GroupCommit
 from domain.model import NewEvent
 from domain.rules.events import BodyRefused, Deployment, Envelope, classify, read_envelope
@@ -65,16 +66,20 @@ class Receiver:
             verify_signature(body, signature, active, at=now, tolerance_s=settings.signature_tolerance_s)
             envelope = read_envelope(body)
         except SignatureRefused as refused:
-            log.warning("webhook_refused", reason=refused.reason)
+            _note_refused(refused.reason)
             raise
         except BodyRefused:
-            log.warning("webhook_refused", reason="body")
+            _note_refused("body")
             raise
         try:
             # One deadline for all of it: waiting for a connection and for the statement must not add up.
             async with asyncio.timeout(settings.database_timeout_s):
                 return await self._store(envelope, body, request_id)
+        except (Unavailable, Broken) as error:
+            metrics.deliveries.labels("failed", error.code).inc()
+            raise
         except TimeoutError as error:
+            metrics.deliveries.labels("failed", "slow").inc()
             raise Unavailable("Postgres answered too slowly to store the event") from error
 
     async def _store(self, envelope: Envelope, body: bytes, request_id: str) -> Received:
@@ -85,7 +90,7 @@ class Receiver:
         )
         stored = await self._group.mark(event, sha256(body).digest())
         await self._context.faults.reach("receive.committed", event.event_id)
-        _log_received(event, is_duplicate=not stored.is_new)
+        _note_received(event, is_duplicate=not stored.is_new)
         return Received(
             event_id=event.event_id,
             is_duplicate=not stored.is_new,
@@ -101,7 +106,13 @@ class Receiver:
         return self._deployment
 
 
-def _log_received(event: NewEvent, *, is_duplicate: bool) -> None:
+def _note_refused(reason: str) -> None:
+    metrics.deliveries.labels("refused", reason).inc()
+    log.warning("webhook_refused", reason=reason)
+
+
+def _note_received(event: NewEvent, *, is_duplicate: bool) -> None:
+    metrics.deliveries.labels("duplicate" if is_duplicate else "stored", event.reason or "").inc()
     # A used type without a target is an event of a shape we do not understand: somebody must look.
     level = logging.ERROR if event.reason == "no_target" else logging.INFO
     log.log(

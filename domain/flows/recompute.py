@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from domain import metrics
 from domain.cache import cache_key
 from domain.context import Context
 from domain.errors import Broken, Unavailable
@@ -68,10 +69,12 @@ async def recompute_user(
         max(head.version, user.catalog_version),
         min((end for end in boundaries if end is not None and end > now), default=None),
     )
+    changed = tuple(kept.app for kept, is_new in answered if is_new)
+    metrics.recomputes.labels(cause, str(bool(changed)).lower()).inc()
     return Recomputed(
         user_key=user_key,
         sets=tuple((cache_key(user.project, user.user_id, kept.app), kept) for kept, _ in answered),
-        changed=tuple(kept.app for kept, is_new in answered if is_new),
+        changed=changed,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from domain import metrics
 from domain.context import Context
 from domain.errors import Broken, Throttled, TollhouseError, Unavailable
 from domain.flows.commit import Committed, VerdictChanged, Work, commit
@@ -37,6 +38,8 @@ BATCH = 100
 #: Runs per bell, none begun later than RUNS_FOR_S after it; the rest is the sweeper's.
 MOST_RUNS = 4
 RUNS_FOR_S = 10.0
+#: Outcomes of runs that came to no commit; each has said so in the log by itself.
+UNFINISHED = frozenset({"rejudged", "postponed", "failed", "dead"})
 #: When a run that got no slot of the read budget comes back.
 POSTPONE_S = 1.0
 
@@ -97,8 +100,16 @@ class Syncer:
                 log.error("target_dead", target=claim.target.stripe_id, error="claimed without an outcome")
                 return Committed(outcome="dead")
         started = time.perf_counter()
+        committed = await self._work_or_fail(claim)
+        took_s = time.perf_counter() - started
+        metrics.syncs.labels(committed.outcome).observe(took_s)
+        if committed.outcome not in UNFINISHED:
+            _log_run(claim, committed, took_s)
+        return committed
+
+    async def _work_or_fail(self, claim: Claim) -> Committed:
         try:
-            committed = await self._work(claim)
+            return await self._work(claim)
         except VerdictChanged:
             await self._release(claim)
             return Committed(is_owed=True, outcome="rejudged")
@@ -107,8 +118,6 @@ class Syncer:
             return Committed(outcome="postponed")
         except Exception as error:  # noqa: BLE001 - any error ends here, in FAIL: the class decides what follows
             return await self._fail(claim, error)
-        _log_run(claim, committed, started)
-        return committed
 
     async def _work(self, claim: Claim) -> Committed:
         """READ, JUDGE, FETCH, COMMIT of one claim."""
@@ -259,12 +268,12 @@ def _bound_to(events: Sequence[PendingEvent]) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**({"request_ids": ids} if ids else {}))
 
 
-def _log_run(claim: Claim, committed: Committed, started: float) -> None:
+def _log_run(claim: Claim, committed: Committed, took_s: float) -> None:
     log.info(
         "target_synced" if not committed.is_fenced else "sync_fenced",
         target=claim.target.stripe_id,
         outcome=committed.outcome,
-        duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        duration_ms=round(took_s * 1000, 1),
     )
 
 
@@ -273,6 +282,7 @@ def _log_readable(committed: Committed) -> None:
     if committed.recomputed is None or committed.age_ms is None:
         return
     since_commit_ms = (time.time() - committed.read_at) * 1000
+    metrics.readable.observe((committed.age_ms + since_commit_ms) / 1000)
     log.info(
         "entitlements_recomputed",
         user_key=committed.recomputed.user_key,

@@ -80,6 +80,12 @@ ROOMS = (
         "everybody stands on it",
         "keep it small",
     ),
+    Room(
+        "domain.metrics",
+        ("domain.settings", "domain.errors", "domain.telemetry"),
+        "everybody stands on it",
+        "keep it small",
+    ),
     Room("domain.addresses", (), "everybody stands on it", "keep it small"),
     Room("domain.faults", ("domain.errors",), "everybody stands on it", "keep it small"),
     Room("domain.money", ("domain.model",), "everybody stands on it", "keep it small"),
