@@ -2,7 +2,7 @@
 
 from starlette.routing import Router
 
-from ingress import admin, billing, checkout, health, portal, read
+from ingress import admin, billing, checkout, health, pages, portal, read
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
 from ingress.operation import larger_bodies
@@ -15,10 +15,7 @@ ROUTES = [
     *admin.ROUTES,
     *health.ROUTES,
 ]
+OPERATIONS = [door.operation for door in ROUTES]
 
-app = Edge(
-    read.Shortcut(
-        Router(ROUTES, redirect_slashes=False, lifespan=lifespan_of("api")), read.PATH, read.SET_DOOR
-    ),
-    larger=larger_bodies(ROUTES),
-)
+_router = Router([*ROUTES, *pages.routes_of(OPERATIONS)], redirect_slashes=False, lifespan=lifespan_of("api"))
+app = Edge(read.Shortcut(_router, read.PATH, read.SET_DOOR), larger=larger_bodies(ROUTES))

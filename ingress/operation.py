@@ -57,7 +57,7 @@ Method = Literal["GET", "POST"]
 #: all). Each adds the parameters that keys of other kinds need. None: no key is asked for.
 Of = Literal["app", "project", "all"]
 
-_TENANT_PARAMETERS: dict[Of | None, frozenset[str]] = {
+TENANT_PARAMETERS: dict[Of | None, frozenset[str]] = {
     "app": frozenset({"app", "project"}),
     "project": frozenset({"project"}),
     "all": frozenset({"project"}),
@@ -116,7 +116,7 @@ class Operation(Struct, frozen=True, kw_only=True, dict=True):
     def known(self) -> frozenset[str]:
         """Every query parameter that it takes."""
         own = frozenset(field.name for field in msgspec.structs.fields(self.query))
-        return own | _TENANT_PARAMETERS[self.of]
+        return own | TENANT_PARAMETERS[self.of]
 
 
 class Door(Route):
@@ -254,7 +254,7 @@ async def _take_apart(declared: Operation, request: Request) -> Call[Any, Any]:
     principal = await authenticate(request.scope, Running.of(request.scope).keys, declared.scope)
     parameters = parse_query(request.scope["query_string"], declared.known)
     whose = _choose(declared.of, principal, parameters)
-    own = {name: text for name, text in parameters.items() if name not in _TENANT_PARAMETERS[declared.of]}
+    own = {name: text for name, text in parameters.items() if name not in TENANT_PARAMETERS[declared.of]}
     query = parse_query_struct(own, declared.query)
     operator = operator_of(request.scope, principal) if declared.is_acting else None
     key = find_idempotency_key(request) if declared.is_repeatable else None
