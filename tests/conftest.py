@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,20 +19,41 @@ from deploy.local.valkey import running_valkey
 from domain.context import Context, open_context
 from domain.settings import Secret, Settings
 from domain.store import schema
+from tests.memory import leave_directory, take_directory
 
 PEPPER = "ab" * 32
 _numbers = itertools.count()
+_in_memory = pytest.StashKey[Path]()
+_ended_with = pytest.StashKey[int]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """A killed `make test` leaves nothing behind: its pytest ends with it, and the servers with pytest."""
-    if "MAKELEVEL" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if "MAKELEVEL" in os.environ:
         die_with(os.getppid(), signal.SIGTERM)()
+    if config.option.basetemp is None and (directory := take_directory()) is not None:
+        config.stash[_in_memory] = directory
+        config.option.basetemp = str(directory / "files")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_ended_with] = exitstatus
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """What failed tests have written stays until the next run; nothing stays of a green one."""
+    directory = config.stash.get(_in_memory, None)
+    if directory is not None:
+        leave_directory(directory, keep=config.stash.get(_ended_with, 0) == pytest.ExitCode.TESTS_FAILED)
 
 
 @pytest.fixture(scope="session")
-def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("servers")
+def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = tmp_path_factory.mktemp("servers")
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
