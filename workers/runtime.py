@@ -50,7 +50,7 @@ class Runtime(Middleware):
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - dramatiq's signature
         # Before, because messages are worked off from the boot on: of a backlog hundreds would fail at once,
-        # and their tracebacks fill the pipe to the master, which reads it only once we have booted (or 30 s).
+        # and their tracebacks fill the pipe to the master, which reads it a second after it made us.
         _run(self._open())
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002

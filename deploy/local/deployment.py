@@ -49,6 +49,9 @@ from deploy.local.web import NoAnswer, answers_200, request
 WORKER_THREADS = 8
 #: How long a worker may finish what it holds; longer than the lease of 15 s, so that nothing has to expire.
 WORKER_SHUTDOWN_MS = 20_000
+#: So long the worker's main process looks at nothing but the boot of its workers, for processes that are to
+#: be forked after them; we have none. By default it notices one that dies meanwhile after 31 s, so after 2 s.
+WORKER_FORK_MS = 1_000
 WEBHOOK_PATH = "/api/v1/webhooks/stripe"
 
 
@@ -221,7 +224,7 @@ def _services(environment: Environment, state: State, workers: int) -> list[Prog
     """The processes of the Procfile."""
     worker_words = shlex.split(
         f"-m dramatiq workers.actors --skip-logging --processes {workers} --threads {WORKER_THREADS} "
-        f"--worker-shutdown-timeout {WORKER_SHUTDOWN_MS}"
+        f"--worker-shutdown-timeout {WORKER_SHUTDOWN_MS} --worker-fork-timeout {WORKER_FORK_MS}"
     )
     service = partial(Program, cwd=ROOT, stop_timeout_s=25.0)
     return [

@@ -216,7 +216,7 @@ def _services(world: World) -> list[Program]:
         programs.append(_door(world, "api", environment.api()))
     words = [
         *(sys.executable, "-m", "dramatiq", setup.worker_module, "--skip-logging", "--processes", "1"),
-        *("--threads", str(THREADS), "--worker-shutdown-timeout", "20000"),
+        *("--threads", str(THREADS), "--worker-shutdown-timeout", "20000", "--worker-fork-timeout", "1000"),
     ]
     clock = [sys.executable, "-m", "workers.scheduler"]
     programs += [

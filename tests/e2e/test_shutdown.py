@@ -80,7 +80,7 @@ class Fleet:
         door = ("ingress.serve", name, "--port", str(port))
         words = {
             "worker": ("dramatiq", "workers.actors", "--skip-logging", "--processes", "1", "--threads", "4",
-                       "--worker-shutdown-timeout", "20000"),
+                       "--worker-shutdown-timeout", "20000", "--worker-fork-timeout", "1000"),
             "scheduler": ("workers.scheduler",),
         }.get(name, door)  # fmt: skip
         with log.open("wb") as out:

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from msgspec.structs import fields
 from ruamel.yaml import YAML
 
-from deploy.local.deployment import WORKER_SHUTDOWN_MS, WORKER_THREADS
+from deploy.local.deployment import WORKER_FORK_MS, WORKER_SHUTDOWN_MS, WORKER_THREADS
 from deploy.local.environment import WORKER_TIMEOUT_MS
 from domain.rules.events import USED
 from domain.settings import REQUIRED, Process, Settings, load_settings
@@ -91,9 +91,10 @@ def test_the_procfile_starts_what_the_local_deployment_starts() -> None:
     for door in ("webhook", "read", "api"):
         assert shlex.split(commands[door])[:4] == ["python", "-m", "ingress.serve", door]
     threads, shutdown = f"--threads {WORKER_THREADS}", f"--worker-shutdown-timeout {WORKER_SHUTDOWN_MS}"
+    boot = f"--worker-fork-timeout {WORKER_FORK_MS}"
     assert commands["worker"].startswith(f"env dramatiq_worker_timeout={WORKER_TIMEOUT_MS} dramatiq workers.")
     assert threads in commands["worker"]
-    assert shutdown in commands["worker"]
+    assert f"{shutdown} {boot}" in commands["worker"]
 
 
 def test_compose_runs_the_commands_of_the_procfile() -> None:
