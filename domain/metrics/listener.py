@@ -27,8 +27,13 @@ AGAIN_S = 5.0
 class Listener:
     """Listens once it can; `close` ends it."""
 
-    def __init__(self, bind: MetricsBind, port: int, directory: str | None) -> None:
+    def __init__(
+        self, bind: MetricsBind, port: int, directory: str | None, *, again_s: float = AGAIN_S
+    ) -> None:
+        """`port`: where `bind` names none. `directory`: of counts that are shared."""
         self._bind, self._port, self._directory = bind, bind.port or port, directory
+        self._again_s = again_s
+        self.is_served = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
@@ -43,14 +48,15 @@ class Listener:
         is_told = self._directory is not None
         while not self._is_over.is_set():
             try:
-                server, _ = start_http_server(self._port, self._bind.host, _registry(self._directory))
+                server, _ = start_http_server(self._port, self._bind.host, registry_of(self._directory))
             except OSError as error:
                 if not is_told:
                     log.warning("metrics_not_served", port=self._port, error=error.strerror or str(error))
                 is_told = True
-                self._is_over.wait(AGAIN_S)
+                self._is_over.wait(self._again_s)
                 continue
             log.info("metrics_served", host=self._bind.host, port=self._port)
+            self.is_served = True
             self._is_over.wait()
             server.shutdown()
             server.server_close()
@@ -70,7 +76,8 @@ async def listening(settings: Settings, process: Process) -> AsyncIterator[None]
         await asyncio.to_thread(listener.close)
 
 
-def _registry(directory: str | None) -> CollectorRegistry:
+def registry_of(directory: str | None) -> CollectorRegistry:
+    """What to show: this process's counts, or those of all that count in `directory`."""
     if directory is None:
         return REGISTRY
     registry = CollectorRegistry()
