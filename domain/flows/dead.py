@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict, Invalid
+from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.list_dead import load_dead
 from domain.flows.record_action import Operator, record_action
 from domain.rules.new_grant import reason_faults
@@ -40,11 +41,18 @@ class Discarded(Struct, frozen=True, kw_only=True):
 
 
 async def retry_dead(
-    context: Context, project: str | None, dead_id: str, operator: Operator, *, reason: str | None = None
+    context: Context,
+    project: str | None,
+    dead_id: str,
+    operator: Operator,
+    *,
+    reason: str | None = None,
+    keep: Keep = keep_nothing,
 ) -> Retried:
     """A dead target lives again for one try, its failed events too; a failed event gets all its tries again.
 
     Harmless however often: an event only says that Stripe should be read. `project` None: whoever's it is.
+    `keep` keeps the answer in the transaction that revives it.
 
     Raises:
         Unknown: nothing of that name gave up, or it is not this project's.
@@ -59,12 +67,20 @@ async def retry_dead(
         owed = await inbox.raise_target(connection, row.target)
         await inbox.reopen(connection, reopened, row.target)
         await _record(connection, operator, "dead.retry", row, said, reopened)
+        retried = Retried(id=row.id, kind=row.kind, reopened=tuple(reopened), owed=(owed,))
+        await keep(connection, retried)
     log.info("dead_retried", dead=row.id, reopened=len(reopened))
-    return Retried(id=row.id, kind=row.kind, reopened=tuple(reopened), owed=(owed,))
+    return retried
 
 
 async def discard_dead(
-    context: Context, project: str | None, dead_id: str, reason: str, operator: Operator
+    context: Context,
+    project: str | None,
+    dead_id: str,
+    reason: str,
+    operator: Operator,
+    *,
+    keep: Keep = keep_nothing,
 ) -> Discarded:
     """Everything that waits on a dead target, or one failed event, is ignored for good.
 
@@ -80,8 +96,10 @@ async def discard_dead(
         if row.kind == "target":
             await dead.settle_dead(connection, row.target)
         await _record(connection, operator, "dead.discard", row, said, discarded)
+        ended = Discarded(id=row.id, kind=row.kind, discarded=tuple(discarded))
+        await keep(connection, ended)
     log.warning("dead_discarded", dead=row.id, events=len(discarded))
-    return Discarded(id=row.id, kind=row.kind, discarded=tuple(discarded))
+    return ended
 
 
 async def _lock(connection: Connection, project: str | None, dead_id: str) -> DeadRow:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Invalid, Unknown
 from domain.flows.grant import refuse_impossible_user, require_head, versions_at
+from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.read_catalog import Head
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
 from domain.flows.record_action import Operator, record_action
@@ -77,9 +78,17 @@ class Revoked(Struct, frozen=True, kw_only=True):
 
 
 async def revoke(
-    context: Context, project: str, named: ByGrant | ByTarget, reason: str, operator: Operator
+    context: Context,
+    project: str,
+    named: ByGrant | ByTarget,
+    reason: str,
+    operator: Operator,
+    *,
+    keep: Keep = keep_nothing,
 ) -> Revoked:
     """End grants. Ending one twice is a result, not an error, and leaves no second audit row.
+
+    `keep` keeps the answer in the transaction that ends them.
 
     Raises:
         Unknown: there is no such project, user or grant.
@@ -101,6 +110,7 @@ async def revoke(
         revoked = _revoked(head, user.user_id, rows, ended, recomputed, now)
         if ended:
             await _record(connection, operator, user.user_key, named, reason.strip(), revoked)
+        await keep(connection, revoked)
         read_at = before_commit()
     # Also where nothing ended: whoever ended it may have died before its answers were published.
     await publish(context, [recomputed], read_at)

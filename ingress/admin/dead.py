@@ -5,6 +5,7 @@ from starlette.responses import Response
 from domain.flows.dead import Discarded, Retried, discard_dead, retry_dead
 from domain.flows.list_dead import DeadDetail, DeadPage, list_dead, show_dead
 from ingress.operation import Call, operation
+from ingress.repeating import answer_once
 from ingress.wire import NoQuery, PageQuery, WireStruct
 
 PATH = "/api/v1/admin/dead"
@@ -62,13 +63,21 @@ async def get_one_dead(call: Call[NoQuery, None]) -> Response:
     refuses=("unknown_dead", "not_dead", "reason_invalid"),
     names=NAMES,
     is_acting=True,
+    is_repeatable=True,
 )
 async def retry_one_dead(call: Call[NoQuery, RetryBody]) -> Response:
     """200 with what goes on again."""
-    retried = await retry_dead(
-        call.context, call.project_or_all, call.path["id"], call.operator, reason=call.body.reason
+    return await answer_once(
+        call,
+        lambda attempt: retry_dead(
+            call.context,
+            call.project_or_all,
+            call.path["id"],
+            call.operator,
+            reason=call.body.reason,
+            keep=attempt.keep,
+        ),
     )
-    return call.answer(retried)
 
 
 @operation(
@@ -81,13 +90,21 @@ async def retry_one_dead(call: Call[NoQuery, RetryBody]) -> Response:
     refuses=("unknown_dead", "not_dead", "reason_invalid"),
     names=NAMES,
     is_acting=True,
+    is_repeatable=True,
 )
 async def discard_one_dead(call: Call[NoQuery, DiscardBody]) -> Response:
     """200 with the events that are ignored from now on."""
-    discarded = await discard_dead(
-        call.context, call.project_or_all, call.path["id"], call.body.reason, call.operator
+    return await answer_once(
+        call,
+        lambda attempt: discard_dead(
+            call.context,
+            call.project_or_all,
+            call.path["id"],
+            call.body.reason,
+            call.operator,
+            keep=attempt.keep,
+        ),
     )
-    return call.answer(discarded)
 
 
 ROUTES = [get_dead, get_one_dead, retry_one_dead, discard_one_dead]

@@ -12,6 +12,7 @@ from domain.flows.list_grants import GrantPage, GrantState, list_grants
 from domain.flows.revoke import ByGrant, ByTarget, Revoked, revoke
 from domain.model import FeatureValue, GrantEffect, GrantTarget
 from ingress.operation import Call, Example, operation
+from ingress.repeating import answer_once
 from ingress.wire import NoQuery, PageQuery, UserId, WireStruct
 
 #: A key of the catalog, or a grant's id. Postgres cannot store NUL.
@@ -100,12 +101,17 @@ async def create_grant(call: Call[NoQuery, GrantBody]) -> Response:
     answers={200: Revoked},
     refuses=("unknown_project", "unknown_grant", "unknown_user", "revocation_invalid", "reason_invalid"),
     is_acting=True,
+    is_repeatable=True,
     example=Example(body={"grant_id": "{grant_id}", "reason": "it was for a week"}),
 )
 async def revoke_grants(call: Call[NoQuery, RevokeBody]) -> Response:
     """200 with what ended, and what still gives access."""
-    return call.answer(
-        await revoke(call.context, call.project, _named(call.body), call.body.reason, call.operator)
+    body = call.body
+    return await answer_once(
+        call,
+        lambda attempt: revoke(
+            call.context, call.project, _named(body), body.reason, call.operator, keep=attempt.keep
+        ),
     )
 
 

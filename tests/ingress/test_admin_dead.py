@@ -62,12 +62,21 @@ async def test_an_operator_of_all_may_leave_the_project_open(running: Running) -
 
 async def test_a_retry_and_a_discard_name_who_did_it(running: Running) -> None:
     async with await keyed(running) as client:
-        actor = {"Tollhouse-Actor": "anna"}
+        actor = {"Tollhouse-Actor": "anna", "Idempotency-Key": "night-1"}
         retried = await client.post(f"{DEAD}/cus_1/retry", json={"reason": "repaired"}, headers=actor)
         assert (retried.status_code, retried.json()["id"]) == (200, "cus_1")
         discarded = await client.post(f"{DEAD}/re_1/discard", json={"reason": "not ours"}, headers=actor)
         assert discarded.json()["discarded"] == ["evt_2"]
         assert await ids(client) == []
+        for verb, body, first in (
+            ("cus_1/retry", {"reason": "repaired"}, retried),
+            ("re_1/discard", {"reason": "not ours"}, discarded),
+        ):
+            repeated = await client.post(f"{DEAD}/{verb}", json=body, headers=actor)
+            assert (repeated.status_code, repeated.content) == (200, first.content)
+            assert repeated.headers["idempotent-replayed"] == "true"
+            changed = await client.post(f"{DEAD}/{verb}", json={"reason": "else"}, headers=actor)
+            assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_key_reused")
         again = await client.post(f"{DEAD}/re_1/discard", json={"reason": "not ours"})
         assert (again.status_code, again.json()["code"]) == (404, "unknown_dead")
     async with running.context.database.connection() as connection:

@@ -94,7 +94,11 @@ async def test_a_revocation_says_what_ended_what_was_over_and_what_still_gives(
 ) -> None:
     first = (await operator.post(GRANT, json=BODY)).json()
     second = (await operator.post(GRANT, json=BODY)).json()
-    answer = await operator.post(REVOKE, json={"grant_id": first["id"], "reason": "case closed"})
+    key = {"Idempotency-Key": "case-12"}
+    ended = {"grant_id": first["id"], "reason": "case closed"}
+    answer = await operator.post(REVOKE, json=ended, headers=key)
+    repeated = await operator.post(REVOKE, json=ended, headers=key)
+    assert (repeated.content, repeated.headers["idempotent-replayed"]) == (answer.content, "true")
     assert answer.status_code == 200
     revoked = answer.json()
     assert (revoked["revoked"], revoked["already_ended"]) == ([first["id"]], [])
