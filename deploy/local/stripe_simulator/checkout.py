@@ -15,6 +15,7 @@ from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.ids import PREFIX_OF, new_id
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
+from deploy.local.stripe_simulator.promotions import DISCOUNTS, discounts_of
 from deploy.local.stripe_simulator.store import Account, Json
 from deploy.local.stripe_simulator.subscriptions import (
     MOST_ITEMS,
@@ -168,6 +169,7 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         "created": now,
         "currency": currency,
         "customer": asked.get("customer"),
+        "discounts": discounts_of(account, asked),
         "customer_account": None,
         "customer_creation": creation,
         "customer_email": asked.get("customer_email"),
@@ -266,6 +268,7 @@ CREATE: dict[str, params.Reader] = {
     "customer_creation": params.one_of("always", "if_required"),
     "customer_email": params.text,
     "customer_update": params.hash_of({"address": UPDATE, "name": UPDATE, "shipping": UPDATE}),
+    "discounts": DISCOUNTS,
     "expires_at": params.integer,
     "line_items": params.list_of(
         params.hash_of(

@@ -8,6 +8,7 @@ PREFIX_OF = {
     "billing_portal.session": "bps_",
     "charge": "ch_",
     "checkout.session": "cs_test_",
+    "coupon": "coupon_",
     "customer": "cus_",
     "delivery": "del_",
     "dispute": "du_",
@@ -21,6 +22,7 @@ PREFIX_OF = {
     "payment_method": "pm_",
     "price": "price_",
     "product": "prod_",
+    "promotion_code": "promo_",
     "refund": "re_",
     "request": "req_",
     # Before the kind whose prefix it begins with: ids are told apart in this order.

@@ -55,6 +55,7 @@ REFERENCES: dict[str, dict[str, str]] = {
     "payment_method": {"customer": "customer"},
     "price": {"product": "product"},
     "product": {"default_price": "price"},
+    "promotion_code": {"customer": "customer", "promotion.coupon": "coupon"},
     "refund": {
         "charge": "charge",
         "customer": "customer",
@@ -113,8 +114,13 @@ def configuration_without_products(_account: Account, row: Json) -> Json:
     return {**row, "features": {**features, "subscription_update": update}}
 
 
+def coupon_without_products(_account: Account, row: Json) -> Json:
+    return {name: value for name, value in row.items() if name != "applies_to"}
+
+
 NESTING: dict[str, Callable[[Account, Json], Json]] = {
     "billing_portal.configuration": configuration_without_products,
+    "coupon": coupon_without_products,
     "invoice": invoice_with_lines,
     "item": item_with_price,
     "price": price_without_options,
@@ -161,6 +167,11 @@ def price_currency_options(account: Account, price: Json) -> Json:
     return options
 
 
+def coupon_products(account: Account, coupon: Json) -> Json | None:
+    applies_to: Json | None = account.load("coupon", coupon["id"])["applies_to"]
+    return applies_to
+
+
 def portal_products(account: Account, configuration: Json) -> list[Json]:
     row = account.load("billing_portal.configuration", configuration["id"])
     products: list[Json] = row["features"]["subscription_update"]["products"]
@@ -172,6 +183,7 @@ INCLUDABLE: dict[tuple[str, str], Callable[[Account, Json], Any]] = {
     ("billing_portal.configuration", "features.subscription_update.products"): portal_products,
     ("charge", "refunds"): charge_refunds,
     ("checkout.session", "line_items"): session_line_items,
+    ("coupon", "applies_to"): coupon_products,
     ("customer", "subscriptions"): customer_subscriptions,
     ("invoice", "confirmation_secret"): confirmation_secret,
     ("invoice", "payments"): invoice_payments,
