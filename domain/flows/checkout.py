@@ -1,61 +1,42 @@
 """Open a checkout: judge it by the catalog, make sure of the customer, then ask Stripe for a session.
 
 Every row is committed before the call it belongs to, and every call carries a key derived from its row: a
-process that dies in between leaves a row without a session, never a session or customer nobody knows.
+process that dies in between leaves a row without a session, never a session or customer nobody knows. The row
+is named after the attempt's call, so the same call sent again goes on with the row, and with what Stripe made
+for it.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Conflict, FieldError, Invalid, Unknown
+from domain.errors import Conflict, FieldError, Invalid, ObjectMissing
+from domain.flows.checkout_turn import expire_others, taking_turn
 from domain.flows.ensure_customer import OurCustomer, ensure_customer
-from domain.flows.read_budget import noting_429
-from domain.flows.read_catalog import find_head
-from domain.rules.catalog import Catalog, CheckoutOptions
-from domain.rules.order import Item, Order, judge_order
-from domain.rules.redirect import find_redirect_fault
-from domain.settings import Mode
-from domain.store import catalogs, checkouts
+from domain.flows.idempotency import Attempt
+from domain.flows.judge_checkout import Judged, Person, Wish, judge_checkout, refuse_obstacles
+from domain.flows.read_budget import CLAIM_WAIT_S, budget_of, noting_429
+from domain.flows.stripe_refusal import telling_refusals
+from domain.model import TargetRef
+from domain.rules.catalog import CheckoutOptions
+from domain.rules.events import internal_event
+from domain.rules.obstacles import OnExisting, refuse_existing
+from domain.rules.order import Item
+from domain.rules.promotion import find_usable_code
+from domain.store import checkouts, inbox
 from domain.store.checkouts import NewCheckout
-from domain.store.session import Connection
+from domain.stripe_gateway import StripeRefused
 from domain.telemetry import get_logger
 
-__all__ = ["Item", "OpenedCheckout", "Person", "Wish", "open_checkout"]
+__all__ = ["Item", "OnExisting", "OpenedCheckout", "Person", "Wish", "open_checkout"]
 
 log = get_logger()
-
-RESERVED_PREFIX = "tollhouse_"
-#: Stripe takes 50 pairs; the rest is ours and leaves room.
-MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 40, 40, 500
-
-
-class Person(Struct, frozen=True, kw_only=True):
-    """What the app knows of the customer; each is optional and then written to the Stripe customer."""
-
-    email: str | None = None
-    name: str | None = None
-    #: Language of Stripe's page, as Stripe names it.
-    locale: str | None = None
-
-
-class Wish(Struct, frozen=True, kw_only=True):
-    """A checkout as an app asks for it."""
-
-    user_id: str
-    items: Sequence[Item]
-    success_url: str
-    cancel_url: str
-    #: 0: none. A plan's own trial is not given unless asked for.
-    trial_days: int = 0
-    metadata: Mapping[str, str] = {}
-    customer: Person | None = None
 
 
 class OpenedCheckout(Struct, frozen=True, kw_only=True):
@@ -70,35 +51,51 @@ class OpenedCheckout(Struct, frozen=True, kw_only=True):
     status: str
 
 
-async def open_checkout(context: Context, project: str, app: str, wish: Wish) -> OpenedCheckout:
+class _Offer(Struct, frozen=True, kw_only=True):
+    """A judged wish with what is known of it in Stripe."""
+
+    wish: Wish
+    judged: Judged
+    #: promo_…; None: none was asked for.
+    promotion: str | None
+
+
+async def open_checkout(
+    context: Context, project: str, app: str, wish: Wish, attempt: Attempt | None = None
+) -> OpenedCheckout:
     """A Stripe checkout session in which this user can buy these items.
+
+    The user's other open ones of the same groups are over then. `attempt` None: a call nobody sends again.
 
     Raises:
         Unknown: there is no such project or app.
-        Invalid: items, URLs, trial or metadata that cannot be; nothing was created then.
-        Conflict: a price has no Stripe price yet.
+        Invalid: items, URLs, trial, metadata or promotion code that cannot be, or that Stripe refuses.
+        Conflict: a price has no Stripe price yet; what the user holds is in the way; or another checkout or
+            change of it is under way.
         Unavailable: Stripe or Postgres is away; asking again is safe.
     """
-    judged = await _judge(context, project, app, wish)
+    attempt = attempt or Attempt(uuid.uuid4(), status=201)
+    judged = await judge_checkout(context, project, app, wish)
     async with noting_429(context):
-        return await _open(context, project, app, wish, judged)
+        with telling_refusals("this checkout"):
+            offer = _Offer(wish=wish, judged=judged, promotion=await _find_promotion(context, wish, judged))
+            customer = await ensure_customer(context, project, wish.user_id)
+            await context.faults.reach("checkout.customer")
+            groups = judged.order.groups
+            async with taking_turn(context, project, customer.user_key, groups, attempt.id):
+                return await _open(context, project, app, offer, customer, attempt)
 
 
-async def _open(context: Context, project: str, app: str, wish: Wish, judged: "_Judged") -> OpenedCheckout:
-    customer = await ensure_customer(context, project, wish.user_id)
-    checkout = NewCheckout(
-        ref=uuid.uuid4(),
-        project=project,
-        app=app,
-        user_key=customer.user_key,
-        mode=judged.order.mode,
-        items=msgspec.json.encode(wish.items),
-    )
+async def _open(
+    context: Context, project: str, app: str, offer: _Offer, customer: OurCustomer, attempt: Attempt
+) -> OpenedCheckout:
+    await _clear_the_way(context, project, offer, customer, attempt.id)
+    checkout = _new_checkout(project, app, offer, customer, attempt.id)
     async with context.database.transaction() as connection:
         await checkouts.insert_checkout(connection, checkout)
-    if wish.customer is not None:
-        await _describe_customer(context, customer.customer_id, wish.customer, checkout.ref)
-    opened = await _create_session(context, wish, judged, checkout, customer)
+    await context.faults.reach("checkout.inserted")
+    opened = await _ask_stripe(context, offer, checkout, customer)
+    await context.faults.reach("checkout.created")
     async with context.database.transaction() as connection:
         await checkouts.write_session(
             connection,
@@ -108,101 +105,93 @@ async def _open(context: Context, project: str, app: str, wish: Wish, judged: "_
             status=opened.status,
             expires_at=opened.expires_at,
         )
+        await attempt.keep(connection, opened)
     log.info("checkout_opened", ref=opened.ref, session=opened.id, user_key=customer.user_key, app=app)
     return opened
 
 
-class _Judged(Struct, frozen=True):
-    order: Order
-    #: Stripe's line_items.
-    lines: list[dict[str, Any]]
-    options: CheckoutOptions
+async def _clear_the_way(
+    context: Context, project: str, offer: _Offer, customer: OurCustomer, ref: UUID
+) -> None:
+    wish, judged = offer.wish, offer.judged
+    groups = judged.order.groups
+    if not groups:
+        return
+    await refuse_obstacles(context, project, wish, judged)
+    if await expire_others(context, project, customer.user_key, groups, ref):
+        raise refuse_existing(judged.catalog, wish.user_id, wish.items, (None, groups[0]), wish.on_existing)
 
 
-async def _judge(context: Context, project: str, app: str, wish: Wish) -> _Judged:
-    """The wish as the catalog head sees it; nothing is created before this."""
-    async with context.database.connection() as connection:
-        head = await find_head(connection, project)
-        if head is None or app not in head.catalog.apps:
-            raise Unknown(f"There is no app {app!r} of a project {project!r}.", code="unknown_app")
-        order = judge_order(head.catalog, wish.items)
-        _refuse_wrong(head.catalog, app, wish, order, context.stripe_or_raise.mode)
-        lines = [await _find_line(connection, project, item) for item in wish.items]
-    return _Judged(order, lines, head.catalog.checkout)
-
-
-async def _create_session(
-    context: Context, wish: Wish, judged: _Judged, checkout: NewCheckout, customer: OurCustomer
-) -> OpenedCheckout:
-    names = {
-        "tollhouse_v": "1",
-        "tollhouse_env": context.settings.env,
-        "tollhouse_project": checkout.project,
-        "tollhouse_app": checkout.app,
-        "tollhouse_user": wish.user_id,
-        # The customer's, not the checkout's: an event of this session then links a customer of ours too.
-        "tollhouse_ref": str(customer.ref),
-    }
-    params = {
-        **_session_params(wish, judged, {**wish.metadata, **names}),
-        "customer": customer.customer_id,
-        "client_reference_id": str(checkout.ref),
-        "line_items": judged.lines,
-    }
-    session = await context.stripe_or_raise.create(
-        "/v1/checkout/sessions", params, idempotency_key=f"checkout:{checkout.ref}"
-    )
-    return OpenedCheckout(
-        id=session["id"],
-        ref=str(checkout.ref),
-        url=session["url"],
-        expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
-        status=session["status"],
+def _new_checkout(project: str, app: str, offer: _Offer, customer: OurCustomer, ref: UUID) -> NewCheckout:
+    return NewCheckout(
+        ref=ref,
+        project=project,
+        app=app,
+        user_key=customer.user_key,
+        mode=offer.judged.order.mode,
+        items=msgspec.json.encode(offer.wish.items),
+        groups=offer.judged.order.groups,
     )
 
 
-def _refuse_wrong(catalog: Catalog, app: str, wish: Wish, order: Order, mode: Mode) -> None:
-    origins = catalog.apps[app].redirect_origins
-    errors = [
-        FieldError(field, fault)
-        for field, url in (("success_url", wish.success_url), ("cancel_url", wish.cancel_url))
-        if (fault := find_redirect_fault(url, origins, mode)) is not None
-    ]
-    if wish.trial_days > order.trial_days:
-        errors.append(FieldError("trial_days", f"the catalog allows {order.trial_days} for these items"))
-    errors.extend(_metadata_faults(wish.metadata))
-    if errors:
-        raise Invalid("This checkout cannot be opened.", errors=tuple(errors), code="checkout_invalid")
-
-
-def _metadata_faults(metadata: Mapping[str, str]) -> list[FieldError]:
-    if len(metadata) > MAX_METADATA:
-        return [FieldError("metadata", f"more than {MAX_METADATA} pairs")]
-    faults = []
-    for key, value in metadata.items():
-        if key.lower().startswith(RESERVED_PREFIX):
-            faults.append(FieldError(f"metadata.{key}", f"names that begin with {RESERVED_PREFIX} are ours"))
-        elif not 1 <= len(key) <= MAX_METADATA_KEY or set(key) & set("[]"):
-            faults.append(
-                FieldError(
-                    f"metadata.{key[:MAX_METADATA_KEY]}",
-                    f"a name is 1 to {MAX_METADATA_KEY} characters, without square brackets",
-                )
+async def _find_promotion(context: Context, wish: Wish, judged: Judged) -> str | None:
+    """The promo_… of what was asked for. Raises: Invalid, where it is not this project's to give."""
+    code = wish.promotion_code
+    if code is None:
+        return None
+    reserve, shown = budget_of(context, CLAIM_WAIT_S), "promotion.coupon.applies_to"
+    stripe = context.stripe_or_raise
+    try:
+        if code.startswith("promo_"):
+            found = [await stripe.read(f"/v1/promotion_codes/{code}", reserve, expand=[shown])]
+        else:
+            listed = await stripe.read(
+                "/v1/promotion_codes", reserve, code=code, active=True, limit=100, expand=[f"data.{shown}"]
             )
-        elif not 1 <= len(value) <= MAX_METADATA_VALUE:
-            faults.append(FieldError(f"metadata.{key}", f"a value is 1 to {MAX_METADATA_VALUE} characters"))
-    return faults
-
-
-async def _find_line(connection: Connection, project: str, item: Item) -> dict[str, Any]:
-    row = await catalogs.find_price_id(connection, project, item.plan, item.price)
-    if row is None:
-        raise Conflict(
-            f"{item.plan}/{item.price} is in the catalog but not in Stripe yet: "
-            "run `tollhouse catalog apply`.",
-            code="price_not_in_stripe",
+            found = listed["data"]
+    except ObjectMissing:
+        found = []
+    products = {plan.product_id for plan in judged.catalog.plans.values()}
+    promotion = find_usable_code(found, products, judged.customer_id)
+    if promotion is None:
+        what = "unknown, over, another customer's, or its coupon is not limited to this project's products"
+        raise Invalid(
+            "This promotion code cannot be used: in Stripe it has to be active, and its coupon's applies_to "
+            "has to list products of this project alone.",
+            code="checkout_invalid",
+            errors=(FieldError("promotion_code", what),),
         )
-    return {"price": row.price_id, "quantity": item.quantity}
+    return promotion
+
+
+async def _ask_stripe(
+    context: Context, offer: _Offer, checkout: NewCheckout, customer: OurCustomer
+) -> OpenedCheckout:
+    try:
+        if offer.wish.customer is not None:
+            await _describe_customer(context, customer.customer_id, offer.wish.customer, checkout.ref)
+        return await _create_session(context, offer, checkout, customer)
+    except ObjectMissing:
+        await _refuse_lost_customer(context, customer)
+    except StripeRefused as error:
+        if error.param == "customer" and error.reason == "resource_missing":
+            await _refuse_lost_customer(context, customer)
+        raise
+
+
+async def _refuse_lost_customer(context: Context, customer: OurCustomer) -> NoReturn:
+    """Stripe has just deleted the customer: its event is on its way, and ours comes sooner."""
+    target = TargetRef("customer", customer.customer_id)
+    event_id = f"th_{uuid.uuid4().hex}"
+    event = internal_event(event_id, "sync", "customer", customer.customer_id, target, cause="checkout")
+    async with context.database.transaction() as connection:
+        await inbox.mark(connection, [event])
+    raise Conflict(
+        "Stripe has no customer of this user any more, and is being read again: send the call again in some "
+        "seconds, and the user gets a new one.",
+        code="stripe_refused",
+        errors=(FieldError("customer", "deleted in Stripe"),),
+    )
 
 
 async def _describe_customer(context: Context, customer_id: str, person: Person, ref: UUID) -> None:
@@ -216,12 +205,43 @@ async def _describe_customer(context: Context, customer_id: str, person: Person,
         await context.stripe_or_raise.create(path, params, idempotency_key=f"describe:{ref}")
 
 
-def _session_params(wish: Wish, judged: _Judged, metadata: Mapping[str, str]) -> dict[str, Any]:
+async def _create_session(
+    context: Context, offer: _Offer, checkout: NewCheckout, customer: OurCustomer
+) -> OpenedCheckout:
+    names = {
+        "tollhouse_v": "1",
+        "tollhouse_env": context.settings.env,
+        "tollhouse_project": checkout.project,
+        "tollhouse_app": checkout.app,
+        "tollhouse_user": offer.wish.user_id,
+        # The customer's, not the checkout's: an event of this session then links a customer of ours too.
+        "tollhouse_ref": str(customer.ref),
+    }
+    params = {
+        **_session_params(offer, {**offer.wish.metadata, **names}),
+        "customer": customer.customer_id,
+        "client_reference_id": str(checkout.ref),
+        "line_items": offer.judged.lines,
+    }
+    session = await context.stripe_or_raise.create(
+        "/v1/checkout/sessions", params, idempotency_key=f"checkout:{checkout.ref}"
+    )
+    return OpenedCheckout(
+        id=session["id"],
+        ref=str(checkout.ref),
+        url=session["url"],
+        expires_at=datetime.fromtimestamp(session["expires_at"], UTC),
+        status=session["status"],
+    )
+
+
+def _session_params(offer: _Offer, metadata: Mapping[str, str]) -> dict[str, Any]:
+    wish, judged = offer.wish, offer.judged
     # Session metadata is copied to nothing, so it is said again for what the session makes.
     made = {"metadata": metadata}
     params: dict[str, Any] = {
         "mode": judged.order.mode,
-        "currency": judged.order.currency,
+        "currency": judged.currency,
         "success_url": wish.success_url,
         "cancel_url": wish.cancel_url,
         "metadata": metadata,
@@ -233,13 +253,16 @@ def _session_params(wish: Wish, judged: _Judged, metadata: Mapping[str, str]) ->
         params["payment_intent_data"] = made
     if wish.customer is not None and wish.customer.locale is not None:
         params["locale"] = wish.customer.locale
-    return {**params, **_option_params(judged.options)}
+    return {**params, **_option_params(judged.catalog.checkout, offer.promotion)}
 
 
-def _option_params(options: CheckoutOptions) -> dict[str, Any]:
+def _option_params(options: CheckoutOptions, promotion: str | None) -> dict[str, Any]:
     params: dict[str, Any] = {}
     update = {}
-    if options.allow_promotion_codes:
+    # Stripe takes one of them: a code that is given leaves no field for another.
+    if promotion is not None:
+        params["discounts"] = [{"promotion_code": promotion}]
+    elif options.allow_promotion_codes:
         params["allow_promotion_codes"] = True
     if options.automatic_tax:
         params["automatic_tax"] = {"enabled": True}

@@ -29,8 +29,12 @@ class Order(Struct, frozen=True):
     mode: CheckoutMode
     #: ISO code in small letters: the first item's own.
     currency: str
+    #: Every currency in which each of the items has an amount, `currency` among them.
+    currencies: frozenset[str]
     #: The most trial days every plan of it allows; 0: none.
     trial_days: int
+    #: Groups of the recurring items, sorted.
+    groups: tuple[str, ...]
 
 
 def judge_order(catalog: Catalog, items: Sequence[Item]) -> Order:
@@ -53,7 +57,9 @@ def judge_order(catalog: Catalog, items: Sequence[Item]) -> Order:
     return Order(
         mode="subscription" if recurring else "payment",
         currency=currency,
+        currencies=frozenset.intersection(*(frozenset(price.amounts) for _, price in bought)),
         trial_days=min((plan.trial_days for plan, _ in recurring), default=0),
+        groups=tuple(sorted({plan.group for plan, _ in recurring if plan.group is not None})),
     )
 
 

@@ -11,14 +11,18 @@ from domain.store.session import Connection
 async def take_group(
     connection: Connection, project: str, user_key: int, group: str, *, token: UUID, lease_s: float
 ) -> bool:
-    """Hold the group until `release_group`, at most `lease_s`. False: somebody else holds it."""
+    """Hold the group until `release_group`, at most `lease_s`. False: somebody else holds it.
+
+    Who comes again with the token that holds it, holds it on: an attempt that resumes a dead one's.
+    """
     taken = await connection.fetchval(
         """
         INSERT INTO checkout_turns AS t (project, user_key, group_key, token, lease_until)
         VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
         ON CONFLICT (user_key, group_key) DO UPDATE
         SET token = excluded.token, lease_until = excluded.lease_until
-        WHERE t.project = excluded.project AND t.lease_until < clock_timestamp() RETURNING true
+        WHERE t.project = excluded.project
+          AND (t.lease_until < clock_timestamp() OR t.token = excluded.token) RETURNING true
         """,
         project,
         user_key,

@@ -1,0 +1,125 @@
+"""What a user holds that stands in the way of a checkout: a subscription, a trial, a currency. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from domain.errors import Conflict, FieldError, ReadyCall
+from domain.model import Subscription
+from domain.rules.catalog import Catalog, Plan, plan_of
+from domain.rules.holdings import is_running
+from domain.rules.order import Item, Order
+
+#: What becomes of a user who has a subscription in a group of the checkout. Stripe's page cannot change one,
+#: so no session is opened whichever it is; they differ in the call that the refusal proposes.
+OnExisting = Literal["refuse", "add", "switch"]
+
+CHANGE_PATH = "/api/v1/subscription/change"
+
+
+def choose_currency(order: Order, held: str | None) -> str:
+    """The currency to sell in: that of the customer's running subscriptions (`held`), where there is one.
+
+    Stripe bills one customer's subscriptions in one currency.
+
+    Raises:
+        Conflict: an item has no amount in it.
+    """
+    if held is None or order.mode == "payment":
+        return order.currency
+    if held not in order.currencies:
+        listed = ", ".join(sorted(order.currencies))
+        raise Conflict(
+            f"This user pays in {held}, and a customer's subscriptions have one currency; these items have "
+            f"amounts in {listed}. Give their prices an amount in {held}, or let the other subscription end "
+            "first.",
+            code="currency_mismatch",
+            errors=(FieldError("items", f"have amounts in {listed}, not in {held}"),),
+        )
+    return held
+
+
+def refuse_second_trial(
+    catalog: Catalog, order: Order, items: Sequence[Item], subscriptions: Sequence[Subscription]
+) -> None:
+    """One trial per user and group; of a plan without a group, one per plan.
+
+    Raises:
+        Conflict: a subscription of the user, whatever became of it, had one.
+    """
+    plans = {item.plan for item in items if catalog.plans[item.plan].group is None}
+    for subscription in subscriptions:
+        if subscription.trial_end is None:
+            continue
+        for plan in _plans_of(catalog, subscription):
+            if plan.group in order.groups or plan.key in plans:
+                where = f"of the group {plan.group!r}" if plan.group else f"of the plan {plan.key!r}"
+                raise Conflict(
+                    f"This user has had the trial {where}, until {subscription.trial_end.isoformat()}: leave "
+                    "trial_days out.",
+                    code="trial_used",
+                    errors=(FieldError("trial_days", f"the trial {where} was used"),),
+                )
+
+
+def find_existing(
+    catalog: Catalog, groups: Sequence[str], subscriptions: Sequence[Subscription], at: datetime
+) -> tuple[Subscription, str] | None:
+    """The newest running subscription in one of the groups, and that group; None: none is in the way."""
+    newest = sorted(subscriptions, key=lambda one: (one.created_at, one.subscription_id), reverse=True)
+    for subscription in newest:
+        held = {plan.group for plan in _plans_of(catalog, subscription)} & set(groups)
+        if held and is_running(subscription, at):
+            return subscription, min(group for group in held if group is not None)
+    return None
+
+
+def refuse_existing(
+    catalog: Catalog,
+    user_id: str,
+    items: Sequence[Item],
+    existing: tuple[Subscription | None, str],
+    on_existing: OnExisting,
+) -> Conflict:
+    """The refusal, with the change that the caller was probably after: ready to be sent.
+
+    `existing`: the subscription (None: bought a moment ago, not in the mirror yet), and its group.
+    """
+    subscription, group = existing
+    wanted = [item for item in items if not catalog.plans[item.plan].prices[item.price].is_one_time]
+    if on_existing == "add" and subscription is not None:
+        wanted = _beside(catalog, subscription, wanted)
+    body = {
+        "user_id": user_id,
+        "group": group,
+        "items": [msgspec.to_builtins(item) for item in wanted],
+        "when": "now",
+    }
+    return Conflict(
+        f"This user has a running subscription in the group {group!r}, and a checkout cannot change it: send "
+        "the call under `instead`, with `preview` first where somebody is to see what it costs.",
+        code="subscription_exists",
+        instead=ReadyCall(method="POST", path=CHANGE_PATH, body=body),
+    )
+
+
+def _beside(catalog: Catalog, subscription: Subscription, wanted: Sequence[Item]) -> list[Item]:
+    """What the subscription holds and what is wanted; of one plan, or of two of one group, what is wanted."""
+    plans = {item.plan for item in wanted}
+    groups = {catalog.plans[plan].group for plan in plans} - {None}
+    kept = [
+        Item(plan.key, item.price_key, item.quantity or 1)
+        for item in subscription.items
+        if (plan := plan_of(catalog, item.price_id, item.product_id)) is not None
+        and item.price_key in plan.prices
+        and plan.key not in plans
+        and plan.group not in groups
+    ]
+    return [*kept, *wanted]
+
+
+def _plans_of(catalog: Catalog, subscription: Subscription) -> list[Plan]:
+    found = [plan_of(catalog, item.price_id, item.product_id) for item in subscription.items]
+    return [plan for plan in found if plan is not None]
