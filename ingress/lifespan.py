@@ -6,7 +6,8 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any, TypedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from starlette.types import Scope
 
@@ -21,6 +22,9 @@ from domain.settings import Process, Settings, load_settings
 from domain.telemetry import configure_logging, get_logger
 from ingress.border import Border
 from ingress.limits import KeyLimits
+
+if TYPE_CHECKING:
+    from domain.flows.sync import Syncer
 
 log = get_logger()
 
@@ -38,6 +42,21 @@ class Running:
         self.border = Border(context.settings)
         #: Set by SIGTERM: what is under way is finished, and nobody should send more.
         self.is_draining = False
+
+    @cached_property
+    def syncer(self) -> "Syncer":
+        """Reads Stripe while somebody waits for the answer; for processes that hold a Stripe key."""
+        from domain.flows.read_budget import CLAIM_WAIT_S  # noqa: PLC0415 - the Stripe client, which `read`
+        from domain.flows.sync import Syncer  # noqa: PLC0415 - and `webhook` never load
+
+        return Syncer(self.context, max_wait_s=CLAIM_WAIT_S)
+
+    @cached_property
+    def syncer(self) -> "Syncer":
+        """Reads Stripe back for whoever waits for it; only in a process that holds a Stripe key."""
+        from domain.flows.sync import Syncer  # noqa: PLC0415 - it brings the Stripe client along
+
+        return Syncer(self.context)
 
     @staticmethod
     def of(scope: Scope) -> "Running":

@@ -56,8 +56,10 @@ class Synced(Struct, frozen=True, kw_only=True):
 class Syncer:
     """Syncs targets; one per process. Holds no state but whose its Stripe key is and what vanished lately."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, max_wait_s: float = SYNC_WAIT_S) -> None:
+        """`max_wait_s`: how long one read may wait for its slot of the read budget."""
         self._context = context
+        self._max_wait_s = max_wait_s
         self._deployment = DeploymentCheck(context)
         self._is_stopping = False
         self._vanishing = Vanishing()
@@ -162,11 +164,11 @@ class Syncer:
     async def _fetch(self, verdict: Verdict, claim: Claim, events: Sequence[PendingEvent]) -> Fetched:
         """FETCH; of an object whose customer is not known, that customer only."""
         if not verdict.is_customer and not verdict.is_shared:
-            return await fetch_owner(self._context, claim.target, max_wait_s=SYNC_WAIT_S)
+            return await fetch_owner(self._context, claim.target, max_wait_s=self._max_wait_s)
         return await fetch(
             self._context,
             _objects(verdict, claim, events),
-            max_wait_s=SYNC_WAIT_S,
+            max_wait_s=self._max_wait_s,
             # After a failure smaller pages: what does not fit the time of one run never will otherwise.
             page=max(1, PAGE >> min(claim.attempts, 7)),
         )

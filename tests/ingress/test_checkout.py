@@ -141,12 +141,16 @@ async def test_the_customer_is_ours_before_anybody_pays(running: Running, client
 async def test_a_user_has_one_customer_for_all_checkouts_and_apps(
     running: Running, client: httpx2.AsyncClient
 ) -> None:
-    await client.post(PATH, json=BODY)
-    await client.post(PATH, json=BODY)
+    first = (await client.post(PATH, json=BODY)).json()
+    second = (await client.post(PATH, json=BODY)).json()
     viewer = await create_key(running.context, kind="app", project="acme", app="viewer", name="x")
     async with client_of(api.app, running, viewer.key) as other:
-        assert (await other.post(PATH, json=BODY)).status_code == 201
+        third = (await other.post(PATH, json=BODY)).json()
     assert len(await rows(running, "stripe_customers")) == 1
+    # One page is open at a time for the group, whichever app opened it.
+    ids = {checkout["id"] for checkout in (first, second, third)}
+    read_back = [await read(running, f"/v1/checkout/sessions/{one}") for one in sorted(ids)]
+    assert {one["id"] for one in read_back if one["status"] == "open"} == {third["id"]}
     assert len({row["stripe_session_id"] for row in await rows(running, "checkout_sessions")}) == 3
 
 
@@ -240,8 +244,9 @@ async def test_the_catalogs_options_are_passed_on(
         ({"customer": {"email": "no mail"}}, "customer.email"),
         ({"customer": {"locale": "xx"}}, "customer.locale"),
         ({"customer": {"id": "cus_1"}}, "customer.id"),
-        ({"on_existing": "add"}, "on_existing"),
+        ({"on_existing": "ask"}, "on_existing"),
         ({"promotion_code": "X"}, "promotion_code"),
+        ({"promotion_code": "../customers/cus_1"}, "promotion_code"),
         ({"project": "globex"}, "project"),
     ],
 )
@@ -316,7 +321,8 @@ async def test_a_definitive_refusal_of_a_customer_is_not_replayed_for_ever(
     running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
 ) -> None:
     await stripe.fail("/v1/customers", status=400, times=1)
-    assert (await client.post(PATH, json=BODY)).status_code == 500
+    refused = await client.post(PATH, json=BODY)
+    assert (refused.status_code, refused.json()["code"]) == (422, "stripe_refused")
     [row] = await rows(running, "stripe_customers")
     assert row["generation"] == 2
     assert (await client.post(PATH, json=BODY)).status_code == 201
