@@ -13,7 +13,7 @@ import msgspec
 from domain.errors import FieldError
 from domain.flows.manage_keys import SCOPES
 from ingress.acting import ACTOR_LENGTH, IDEMPOTENCY_KEY_LENGTH
-from ingress.operation import TENANT_PARAMETERS, Example, Operation
+from ingress.operation import TENANT_PARAMETERS, Example, Operation, cases_of
 from ingress.problem_codes import CODES
 from ingress.problems import Problem
 
@@ -95,16 +95,23 @@ def encode_document(operations: Sequence[Operation]) -> bytes:
 def _describe_types(
     operations: Iterable[Operation],
 ) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    types: dict[Any, None] = {Problem: None}
-    for operation in operations:
-        wanted = (operation.body, *operation.answers.values(), operation.query)
-        types |= dict.fromkeys(type_ for type_ in wanted if type_ is not None)
-    schemas, components = msgspec.json.schema_components(
+    """(type → its schema, name → what such a schema refers to) of bodies and answers."""
+    asked = [type_ for said in operations for type_ in (said.body, *said.answers.values())]
+    types = dict.fromkeys(
+        [Problem, *(case for type_ in asked if type_ is not None for case in cases_of(type_))]
+    )
+    described, components = msgspec.json.schema_components(
         types, schema_hook=_describe_custom, ref_template="#/components/schemas/{name}"
     )
-    queries = {operation.query.__name__ for operation in operations}
-    kept = {name: _portable(schema) for name, schema in components.items() if name not in queries}
-    return dict(zip(types, schemas, strict=True)), kept
+    schemas = dict(zip(types, described, strict=True))
+    return (
+        {type_: _either([schemas[case] for case in cases_of(type_)]) for type_ in asked if type_ is not None},
+        {name: _portable(schema) for name, schema in components.items()},
+    )
+
+
+def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _describe_custom(type_: type[Any]) -> dict[str, Any]:
@@ -115,6 +122,8 @@ def _describe_custom(type_: type[Any]) -> dict[str, Any]:
             "properties": {"field": text, "detail": text},
             "required": ["field", "detail"],
         }
+    if type_ is object:
+        return {"description": "Any JSON value."}
     raise NotImplementedError
 
 
@@ -235,9 +244,12 @@ def _answers(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]
 
 
 def _problems(operation: Operation) -> dict[str, Any]:
+    # A code without an explanation is a test's to refuse, not a reason to have no document.
     by_status: dict[int, list[str]] = {}
     for code in codes_of(operation):
-        by_status.setdefault(CODES[code].status or HTTPStatus.INTERNAL_SERVER_ERROR, []).append(code)
+        said = CODES.get(code)
+        if said is not None and said.status is not None:
+            by_status.setdefault(said.status, []).append(code)
     return {
         str(status): _problem(sorted(codes))
         for status, codes in sorted(by_status.items())

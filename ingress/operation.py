@@ -29,7 +29,7 @@ name is the operation's id: one of its kind in the whole API.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -284,9 +284,15 @@ def _choose(of: Of, principal: Principal, parameters: Mapping[str, str]) -> tupl
 def _refuse_undeclared(declared: Operation, status: int, body: object) -> None:
     if status not in declared.answers:
         raise Broken(f"{declared.name} does not declare that it answers {status}.")
-    wanted = declared.answers[status]
-    if isinstance(wanted, type) and not isinstance(body, (wanted, bytes)):
-        raise Broken(f"{declared.name} answers {status} with {wanted.__name__}, not {type(body).__name__}.")
+    wanted = cases_of(declared.answers[status])
+    if not isinstance(body, (bytes, *wanted)):
+        names = " or ".join(case.__name__ for case in wanted)
+        raise Broken(f"{declared.name} answers {status} with {names}, not {type(body).__name__}.")
+
+
+def cases_of(answer: Any) -> tuple[Any, ...]:
+    """The structs that an answer may be: one, or each of `One | Other`."""
+    return get_args(answer) if isinstance(answer, UnionType) else (answer,)
 
 
 def _said(value: Said | None) -> Said:
