@@ -93,6 +93,7 @@ async def get_portal_eligibility(call: Call[EligibilityQuery, None]) -> Response
         "unknown_project",
         "unknown_app",
         "portal_invalid",
+        "stripe_refused",
         "no_customer",
         "customer_deleted",
         "no_billing_history",

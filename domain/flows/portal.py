@@ -8,11 +8,12 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Broken, Conflict, FieldError, Invalid
+from domain.errors import Conflict, FieldError, Invalid
 from domain.flows.grant import require_head
 from domain.flows.portal_configuration import PortalConfigurations
 from domain.flows.portal_refusals import refuse_flow, refuse_portal
 from domain.flows.read_budget import noting_429
+from domain.flows.stripe_refusal import telling_refusals
 from domain.model import LinkedCustomer
 from domain.rules.catalog import Catalog
 from domain.rules.entitlements import refuse_unknown_app
@@ -32,6 +33,7 @@ from domain.rules.portal import (
 from domain.rules.redirect import SESSION_PLACEHOLDER, find_redirect_fault, usable_origins
 from domain.store import billing, customers, facts
 from domain.store.session import Connection
+from domain.stripe_gateway import JsonObject, StripeRefused
 from domain.telemetry import get_logger
 
 __all__ = [
@@ -120,7 +122,8 @@ async def open_portal(
 
     Raises:
         Unknown: there is no such project or app.
-        Invalid: a return_url that is not allowed, or a flow that names what cannot be.
+            Or, for a flow, no such subscription.
+        Invalid: a return_url that is not allowed, or a flow that names what cannot be; or Stripe refuses it.
         Conflict: why it does not open, by the codes of `find_eligibility`.
         Unavailable: Stripe or Postgres is away; asking again is safe.
     """
@@ -133,18 +136,37 @@ async def open_portal(
     flow: dict[str, Any] = {}
     if wish.flow is not None:
         customer_id, flow = _flow_params(standing, customer_id, wish.flow)
+    params = {"customer": customer_id, "return_url": wish.return_url, **flow}
     async with noting_429(context):
-        configuration_id = await configurations.ensure(project, standing.settings)
-        params = {"customer": customer_id, "configuration": configuration_id, "return_url": wish.return_url}
-        try:
-            session = await context.stripe_or_raise.create(
-                "/v1/billing_portal/sessions", {**params, **flow}, idempotency_key=f"portal:{uuid.uuid4()}"
-            )
-        except Broken:
-            configurations.forget(project)
-            raise
+        session = await _create_session(context, configurations, standing, params)
     log.info("portal_opened", session=session["id"], customer=customer_id, app=app)
     return OpenedPortal(id=session["id"], url=session["url"])
+
+
+async def _create_session(
+    context: Context, configurations: PortalConfigurations, standing: _Standing, params: dict[str, Any]
+) -> JsonObject:
+    project, settings = standing.catalog.project, standing.settings
+    configuration_id = await configurations.ensure(project, settings)
+    with telling_refusals("to open the portal"):
+        try:
+            return await _ask_stripe(context, configuration_id, params)
+        except StripeRefused:
+            # Somebody may have switched the configuration off since it was looked at.
+            configurations.forget(project)
+            present_id = await configurations.ensure(project, settings)
+            if present_id == configuration_id:
+                raise
+        return await _ask_stripe(context, present_id, params)
+
+
+async def _ask_stripe(context: Context, configuration_id: str, params: dict[str, Any]) -> JsonObject:
+    return await context.stripe_or_raise.create(
+        "/v1/billing_portal/sessions",
+        {**params, "configuration": configuration_id},
+        # Each call is a session of its own; the key is for the SDK's own second try.
+        idempotency_key=f"portal:{uuid.uuid4()}",
+    )
 
 
 async def _read_standing(context: Context, project: str, app: str, user_id: str) -> _Standing:

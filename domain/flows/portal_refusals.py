@@ -1,6 +1,6 @@
 """Why the portal does not open, in sentences that say what to do instead; codes are those of eligibility."""
 
-from domain.errors import Conflict
+from domain.errors import Conflict, Unknown
 from domain.rules.portal import FlowReason, PortalReason
 
 _SENTENCES: dict[FlowReason, str] = {
@@ -20,8 +20,8 @@ _SENTENCES: dict[FlowReason, str] = {
         "portal's first page."
     ),
     "change_scheduled": (
-        "A change of the subscription is waiting for the end of its period, and Stripe's portal changes no "
-        "such subscription: POST /api/v1/subscription/change, cancel or resume does."
+        "A schedule manages the subscription: a change waits for the end of its period, or was made so, "
+        "and Stripe's portal changes no such one: POST /api/v1/subscription/change, cancel or resume does."
     ),
     "multiple_items": (
         "The subscription has several items, and Stripe's portal changes no such subscription: "
@@ -34,7 +34,7 @@ def refuse_portal(reason: PortalReason) -> Conflict:
     return Conflict(_SENTENCES[reason], code=reason)
 
 
-def refuse_flow(reason: FlowReason, group: str | None) -> Conflict:
+def refuse_flow(reason: FlowReason, group: str | None) -> Conflict | Unknown:
     """`group`: of the subscription that was meant; None: none was named, or it is of none."""
-    about = f" (group {group!r})" if group is not None else ""
-    return Conflict(_SENTENCES[reason] + about, code=reason)
+    said = _SENTENCES[reason] + (f" (group {group!r})" if group is not None else "")
+    return Unknown(said, code=reason) if reason == "no_subscription" else Conflict(said, code=reason)
