@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from domain.flows.dead import Discarded, Retried, discard_dead, retry_dead
 from domain.flows.list_dead import DeadDetail, DeadPage, list_dead, show_dead
-from ingress.operation import Call, operation
+from ingress.operation import Call, Example, operation
 from ingress.repeating import answer_once
 from ingress.wire import NoQuery, PageQuery, WireStruct
 
@@ -29,6 +29,7 @@ class DiscardBody(WireStruct, frozen=True):
     of="all",
     answers={200: DeadPage},
     refuses=("unknown_project",),
+    example=Example(query={"limit": "10"}, keeps={"dead_id": "data.0.id", "other_dead_id": "data.1.id"}),
 )
 async def get_dead(call: Call[PageQuery, None]) -> Response:
     """200 with a page."""
@@ -47,6 +48,7 @@ async def get_dead(call: Call[PageQuery, None]) -> Response:
     answers={200: DeadDetail},
     refuses=("unknown_dead",),
     names=NAMES,
+    example=Example(path={"id": "{dead_id}"}),
 )
 async def get_one_dead(call: Call[NoQuery, None]) -> Response:
     """200 with one and its events."""
@@ -64,6 +66,7 @@ async def get_one_dead(call: Call[NoQuery, None]) -> Response:
     names=NAMES,
     is_acting=True,
     is_repeatable=True,
+    example=Example(path={"id": "{dead_id}"}, body={"reason": "the cause is gone"}),
 )
 async def retry_one_dead(call: Call[NoQuery, RetryBody]) -> Response:
     """200 with what goes on again."""
@@ -91,6 +94,7 @@ async def retry_one_dead(call: Call[NoQuery, RetryBody]) -> Response:
     names=NAMES,
     is_acting=True,
     is_repeatable=True,
+    example=Example(path={"id": "{other_dead_id}"}, body={"reason": "it is nobody's"}),
 )
 async def discard_one_dead(call: Call[NoQuery, DiscardBody]) -> Response:
     """200 with the events that are ignored from now on."""

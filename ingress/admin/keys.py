@@ -9,7 +9,7 @@ from starlette.responses import Response
 from domain.flows.list_keys import KeyPage, ListedKey, list_keys
 from domain.flows.manage_keys import CreatedKey, Scope, create_key, revoke_key
 from domain.flows.rotate_key import LONGEST_OVERLAP, OVERLAP, Rotated, rotate_key
-from ingress.operation import Call, operation
+from ingress.operation import Call, Example, operation
 from ingress.wire import NoQuery, PageQuery, WireStruct
 
 PATH = "/api/v1/admin/apps/{app}/keys"
@@ -62,6 +62,7 @@ class RevokeKeyBody(WireStruct, frozen=True):
     answers={200: KeyPage},
     refuses=("unknown_app",),
     names=NAMES,
+    example=Example(path={"app": "viewer"}, keeps={"first_key_id": "data.0.key_id"}),
 )
 async def list_app_keys(call: Call[KeysQuery, None]) -> Response:
     """200 with a page."""
@@ -87,6 +88,7 @@ async def list_app_keys(call: Call[KeysQuery, None]) -> Response:
     refuses=("unknown_project", "unknown_app", "key_invalid", "too_many_keys", "scope_not_yours"),
     names=NAMES,
     is_acting=True,
+    example=Example(path={"app": "viewer"}, body={"name": "viewer backend"}, keeps={"key_id": "key_id"}),
 )
 async def create_app_key(call: Call[NoQuery, CreateKeyBody]) -> Response:
     """201 with the key, this once."""
@@ -115,6 +117,7 @@ async def create_app_key(call: Call[NoQuery, CreateKeyBody]) -> Response:
     refuses=("unknown_key", "key_ended", "too_many_keys", "scope_not_yours"),
     names=NAMES,
     is_acting=True,
+    example=Example(path={"app": "viewer", "key_id": "{first_key_id}"}, body={"overlap_s": 3600}),
 )
 async def rotate_app_key(call: Call[NoQuery, RotateKeyBody]) -> Response:
     """201 with the new key, this once, and the end of the old one."""
@@ -140,6 +143,7 @@ async def rotate_app_key(call: Call[NoQuery, RotateKeyBody]) -> Response:
     refuses=("unknown_key",),
     names=NAMES,
     is_acting=True,
+    example=Example(path={"app": "viewer", "key_id": "{key_id}"}, body={"reason": "it was replaced"}),
 )
 async def revoke_app_key(call: Call[NoQuery, RevokeKeyBody]) -> Response:
     """200 with the key as it is listed from now on; revoked before: the same."""
@@ -153,4 +157,5 @@ async def revoke_app_key(call: Call[NoQuery, RevokeKeyBody]) -> Response:
     return call.answer(revoked)
 
 
-ROUTES = [list_app_keys, create_app_key, rotate_app_key, revoke_app_key]
+#: In the order in which their examples can be sent: an app has two live keys at most.
+ROUTES = [list_app_keys, create_app_key, revoke_app_key, rotate_app_key]
