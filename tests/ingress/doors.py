@@ -13,15 +13,15 @@ from tests.waiting import until
 
 @asynccontextmanager
 async def client_of(
-    app: ASGIApp, running: Running, key: str | None = None
+    app: ASGIApp, running: Running, key: str | None = None, *, address: str = "127.0.0.1"
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of `app`; `key` is sent as the API key of every request."""
+    """A client of `app` at `address`; `key` is sent as the API key of every request."""
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": {"running": running}}, receive, send)
 
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    transport = httpx2.ASGITransport(app=with_state)
+    transport = httpx2.ASGITransport(app=with_state, client=(address, 123))
     async with httpx2.AsyncClient(transport=transport, base_url="http://door", headers=headers) as client:
         yield client
 
