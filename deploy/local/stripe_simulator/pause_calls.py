@@ -37,8 +37,12 @@ def pause_subscription(call: Call) -> Json:
 
 def resume_subscription(call: Call) -> Json:
     """Bill a new period, or what is left of the running one; see `settle_resumption` for the status."""
-    account, asked = call.account, call.params
-    row = account.load("subscription", call.id)
+    row = call.account.load("subscription", call.id)
+    resume(call.account, row, call.params)
+    return render(call.account, row)
+
+
+def resume(account: Account, row: Json, asked: Json) -> None:
     if row["status"] != "paused":
         raise refused(f"This subscription is not paused: its status is `{row['status']}`.")
     if row["collection_method"] != "charge_automatically":
@@ -55,13 +59,12 @@ def resume_subscription(call: Call) -> Json:
     account.put("subscription", row)
     if not anew and behavior != "always_invoice":
         pauses.complete_resumption(account, row)
-        return render(account, row)
+        return
     lines = billing_lines(account, row) if anew else []
     invoice = invoices.draft_invoice(account, row, lines, "subscription_update")
     change_plan(account, row, resumption_invoice=invoice["id"], resumption_until=account.now() + INCOMPLETE_S)
     collection.issue(account, invoice)
     settle_resumption(account, row, invoice, asked.get("payment_behavior", "resume_on_payment_attempt"))
-    return render(account, row)
 
 
 def settle_resumption(account: Account, row: Json, invoice: Json, behavior: str) -> None:

@@ -1,6 +1,6 @@
 """Invoice previews: the change or the purchase is done on a copy of the customer, and its invoice shown."""
 
-from deploy.local.stripe_simulator import due, invoices, params
+from deploy.local.stripe_simulator import due, invoices, params, pause_calls
 from deploy.local.stripe_simulator.errors import StripeError, refused
 from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.rehearsal import copy_of
@@ -60,7 +60,9 @@ def changed_invoice(copy: Account, row: Json, details: Json) -> Json:
     if details.get("cancel_now"):
         cancel_now(copy, row, None)
         raise nothing_upcoming(row["customer"])
-    if details:
+    if details.get("resume_at"):
+        pause_calls.resume(copy, row, {"payment_behavior": "resume_on_payment_success"})
+    elif details:
         wanted = {name: value for name, value in details.items() if name != "cancel_now"}
         change_subscription(copy, row, {**wanted, "payment_behavior": "default_incomplete"})
     if row["latest_invoice"] == before:
@@ -131,6 +133,7 @@ DETAILS = params.hash_of(
         "items": params.list_of(params.hash_of(CHANGED_ITEM), at_most=MOST_ITEMS),
         "proration_behavior": params.one_of("always_invoice", "create_prorations", "none"),
         "proration_date": params.integer,
+        "resume_at": params.one_of("now"),
         "trial_end": trial_moment,
     }
 )
