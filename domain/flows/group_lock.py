@@ -15,6 +15,8 @@ from domain.store import group_locks
 
 #: Longer than any call of ours can still be at work in Stripe: two tries of `stripe_timeout_s`, and the rest.
 LEASE_S = 30.0
+#: When somebody should ask again: most calls take less.
+RETRY_AFTER_S = 2
 
 
 @asynccontextmanager
@@ -38,6 +40,7 @@ async def holding_group(context: Context, project: str, user_key: int, group: st
                 f"Another checkout or change of this user in the group {group!r} is under way: "
                 f"ask again when it has ended, at most {LEASE_S:g} s from now.",
                 code="change_in_progress",
+                retry_after_s=RETRY_AFTER_S,
             )
     try:
         yield token.hex

@@ -1,0 +1,51 @@
+"""Sync now: what a call of ours has changed at Stripe is read back before its caller is answered."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+
+from domain.context import Context
+from domain.flows.sync import Syncer
+from domain.model import TargetRef
+from domain.rules.events import internal_event
+from domain.store import inbox
+
+#: Between two looks while another process works on the same customer.
+LOOK_S = 0.1
+
+
+async def sync_now(
+    context: Context,
+    syncer: Syncer,
+    customer_id: str,
+    objects: Sequence[tuple[str, str]],
+    *,
+    cause: str,
+    within_s: float,
+) -> bool:
+    """Wish that these objects `(kind, id)` of a customer are read, and read them.
+
+    Answers whether they were read within `within_s`. If not, a worker reads them: the wish is durable.
+
+    Raises:
+        Unavailable: Postgres is away.
+    """
+    target = TargetRef("customer", customer_id)
+    events = [
+        internal_event(f"th_{uuid.uuid4().hex}", "sync", kind, stripe_id, target, cause=cause)
+        for kind, stripe_id in objects
+    ]
+    events.sort(key=lambda event: event.event_id)
+    async with context.database.connection() as connection:
+        marked = await inbox.mark(connection, events)
+    until = time.monotonic() + within_s
+    while True:
+        for target_id in marked.target_ids:
+            await syncer.sync_target(target_id)
+        async with context.database.connection() as connection:
+            if not await inbox.find_owed_targets(connection, [event.event_id for event in events]):
+                return True
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(LOOK_S)
