@@ -2,7 +2,7 @@
 
 from starlette.routing import Router
 
-from ingress import admin, billing, checkout, health, pages, portal, read
+from ingress import admin, billing, checkout, health, pages, portal, read, subscription
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
 from ingress.operation import larger_bodies
@@ -10,6 +10,7 @@ from ingress.operation import larger_bodies
 ROUTES = [
     *read.ROUTES,
     *checkout.ROUTES,
+    *subscription.ROUTES,
     *portal.ROUTES,
     *billing.ROUTES,
     *admin.ROUTES,

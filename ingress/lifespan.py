@@ -51,13 +51,6 @@ class Running:
 
         return Syncer(self.context, max_wait_s=CLAIM_WAIT_S)
 
-    @cached_property
-    def syncer(self) -> "Syncer":
-        """Reads Stripe back for whoever waits for it; only in a process that holds a Stripe key."""
-        from domain.flows.sync import Syncer  # noqa: PLC0415 - it brings the Stripe client along
-
-        return Syncer(self.context)
-
     @staticmethod
     def of(scope: Scope) -> "Running":
         """The running process that serves this request."""

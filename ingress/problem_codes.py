@@ -73,6 +73,26 @@ CODES: dict[str, Code] = {
     "price_not_in_stripe": Code(
         409, "the catalog has the price and Stripe does not", "run `tollhouse catalog apply`"
     ),
+    "items_unmapped": Code(
+        409, "the subscription has prices that the catalog does not know", "an operator changes it in Stripe"
+    ),
+    "payment_failed": Code(
+        409, "the customer's payment was declined: nothing was changed", "another payment method first"
+    ),
+    "payment_method_missing": Code(
+        409, "the customer has no payment method", "let them add one in the portal"
+    ),
+    "payment_past_due": Code(
+        409, "a payment of the subscription is missing", "let the customer pay: the detail says where"
+    ),
+    "schedule_not_ours": Code(
+        409, "somebody has planned the subscription's phases in Stripe", "an operator releases that schedule"
+    ),
+    "subscription_ended": Code(409, "the subscription has ended for good", "open a checkout"),
+    "subscription_incomplete": Code(
+        409, "the subscription's first payment is missing", "let the customer pay, or cancel it now"
+    ),
+    "subscription_paused": Code(409, "the subscription is paused", "the detail says how it goes on"),
     "set_to_cancel": Code(409, "the subscription is set to end", "resume it first"),
     "subscription_exists": Code(
         409, "the user has a subscription of this group", "send the call in `instead`: it changes that one"
