@@ -116,7 +116,8 @@ async def get_checkout_session(call: Call[NoQuery, None]) -> Response:
     "POST",
     f"{PATH}/{{id}}/claim",
     summary="Have Stripe read now, for a success page",
-    says="202 with `Retry-After`: Stripe could not be read in time, and what is answered was known before.",
+    says="202 with `Retry-After`: Stripe was too slow, or was read for another claim within the last 2 s; "
+    "what is answered was known before.",
     scope="checkout:write",
     of="app",
     answers={200: ClaimedCheckout, 202: ClaimedCheckout},

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Conflict, FieldError, Invalid, ObjectMissing
+from domain.errors import FieldError, Invalid, ObjectMissing
 from domain.flows.checkout_turn import expire_others, taking_turn
 from domain.flows.ensure_customer import OurCustomer, ensure_customer
 from domain.flows.idempotency import Attempt
@@ -186,7 +186,7 @@ async def _refuse_lost_customer(context: Context, customer: OurCustomer) -> NoRe
     event = internal_event(event_id, "sync", "customer", customer.customer_id, target, cause="checkout")
     async with context.database.transaction() as connection:
         await inbox.mark(connection, [event])
-    raise Conflict(
+    raise Invalid(
         "Stripe has no customer of this user any more, and is being read again: send the call again in some "
         "seconds, and the user gets a new one.",
         code="stripe_refused",

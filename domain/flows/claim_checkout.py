@@ -80,7 +80,7 @@ class ClaimedCheckout(Struct, frozen=True, kw_only=True):
 
 class Claim(Struct, frozen=True):
     claimed: ClaimedCheckout
-    #: False: Stripe could not be read in time, and this is what was known before.
+    #: False: Stripe was not read for this claim: it was too slow, or had just been read for another.
     is_read: bool
 
 
@@ -122,8 +122,10 @@ async def claim_checkout(
     is_read = _is_settled(row)
     if not is_read and row.session_id is not None:
         target = _target(row, row.session_id)
-        await _mark_once(context, project, row, row.session_id, target)
-        is_read = await _await_sync(context, syncer, target, row.session_id, began + within_s)
+        is_marked = await _mark_once(context, project, row, row.session_id, target)
+        is_read = await _await_sync(
+            context, syncer, target, row.session_id, began + within_s, is_marked=is_marked
+        )
         row = await _load(context, project, app, name)
         took_ms = round((time.monotonic() - began) * 1000, 1)
         log.info("checkout_claimed", session=row.session_id, is_read=is_read, state=row.status, ms=took_ms)
@@ -157,23 +159,31 @@ def _target(row: CheckoutRow, session_id: str) -> TargetRef:
 
 async def _mark_once(
     context: Context, project: str, row: CheckoutRow, session_id: str, target: TargetRef
-) -> None:
+) -> bool:
+    """Whether this claim may wish for a read; another one may have, a moment ago."""
     event_id = f"th_{uuid.uuid4().hex}"
     event = internal_event(event_id, "claim", "checkout.session", session_id, target, cause="claim")
     async with context.database.transaction() as connection:
-        if await checkouts.begin_claim(connection, project, row.ref, CLAIM_EVERY_S):
-            await inbox.mark(connection, [event])
+        if not await checkouts.begin_claim(connection, project, row.ref, CLAIM_EVERY_S):
+            return False
+        await inbox.mark(connection, [event])
+    return True
 
 
 async def _await_sync(
-    context: Context, syncer: Syncer, target: TargetRef, session_id: str, until: float
+    context: Context, syncer: Syncer, target: TargetRef, session_id: str, until: float, *, is_marked: bool
 ) -> bool:
-    """Whether the wish was worked off, here or elsewhere, before `until` (monotonic seconds)."""
+    """Whether a wish that was open when this began was worked off, here or elsewhere, before `until`.
+
+    `until`: monotonic seconds. `is_marked`: one was.
+    """
+    was_open = is_marked
     while True:
         async with context.database.connection() as connection:
             target_id = await checkouts.find_claimed_target(connection, target, session_id)
         if target_id is None:
-            return True
+            return was_open
+        was_open = True
         synced = await _sync_within(syncer, target_id, until - time.monotonic())
         if synced is None:
             return False
