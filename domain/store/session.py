@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from domain.errors import Broken, Unavailable
+from domain.store.arrays import know_arrays
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
@@ -141,6 +142,7 @@ class Database:
                     timeout=self._timeout_s,
                     command_timeout=self._timeout_s,
                     max_inactive_connection_lifetime=IDLE_S,
+                    init=know_arrays,
                     server_settings={
                         "application_name": f"tollhouse-{self._name}",
                         "timezone": "UTC",

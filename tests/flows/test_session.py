@@ -1,6 +1,9 @@
 """The one place that opens connections: lazily, warm where asked, and Unavailable where Postgres is away."""
 
 import asyncio
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,6 +13,8 @@ from domain.errors import Broken, Unavailable
 from domain.settings import Settings
 from domain.store.session import WARM, Database
 from tests.proxy import Proxy
+
+STORE = Path(__file__).resolve().parents[2] / "domain" / "store"
 
 
 async def test_warming_opens_connections_that_the_first_requests_then_find(context: Context) -> None:
@@ -114,3 +119,26 @@ async def test_a_connection_cut_in_the_middle_of_an_answer_is_an_outage_and_no_d
     async with database.connection() as connection:
         assert await connection.fetchval("SELECT 1") == 1
     await database.close()
+
+
+async def test_no_statement_makes_the_driver_ask_the_server_what_an_array_is(context: Context) -> None:
+    asked: list[str] = []
+    values = {
+        "bigint": [1 << 40],
+        "boolean": [True, None],
+        "bytea": [b"\0"],
+        "int": [-1],
+        "text": ["a,b"],
+        "timestamptz": [datetime(2026, 1, 1, tzinfo=UTC)],
+    }
+    used = {
+        name
+        for path in STORE.glob("*.py")
+        for name in re.findall(r"::(\w+)\[\]", path.read_text(encoding="utf-8"))
+    }
+    assert used <= set(values), "a new type of array: add its numbers to domain/store/arrays.py"
+    async with context.database.connection() as connection:
+        with connection.query_logger(lambda record: asked.append(record.query)):
+            for name, value in values.items():
+                assert await connection.fetchval(f"SELECT $1::{name}[]", value) == value
+    assert [query for query in asked if not query.startswith("SELECT $1::")] == []
