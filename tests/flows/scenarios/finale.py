@@ -13,7 +13,7 @@ from domain.flows.sweep import fire_timers
 from domain.model import EntitlementSet, Facts
 from domain.rules.catalog import Catalog
 from tests.flows.event_path import EventPath
-from tests.flows.scenarios.books import Books
+from tests.flows.scenarios.books import prices_of, read_rows
 from tests.unit.rules.oracle import expected
 
 
@@ -70,7 +70,7 @@ class Finale:
     async def _compare(self, person: Person) -> None:
         """Every stored segment from now on, and the cached copy, against the oracle."""
         catalog = await self._catalog(person.project)
-        facts = self._books(person).facts()
+        facts = self._facts_in_the_books(person)
         for app in catalog.apps:
             stored = await self._path.stored(person.user_id, app, person.project)
             assert stored is not None, f"nothing is stored for {person.user_id} in {app}"
@@ -83,10 +83,11 @@ class Finale:
                 told = msgspec.json.decode(bytes(segment.entitlements))
                 assert told == _as_json(expected(facts, catalog, app, at)), f"{person} in {app} at {at}"
 
-    def _books(self, person: Person) -> Books:
+    def _facts_in_the_books(self, person: Person) -> Facts:
         of_user = (person.user_id, person.project)
         customers = {one.customer for one in self._people if (one.user_id, one.project) == of_user}
-        return Books(self._path.stripe.account, person.project, customers)
+        account = self._path.stripe.account
+        return read_rows(account).facts(customers, prices_of(account, person.project))
 
     async def _catalog(self, project: str) -> Catalog:
         async with self._path.context.database.connection() as connection:
