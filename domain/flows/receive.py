@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import zlib
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -23,6 +24,8 @@ log = get_logger()
 
 #: Postgres compresses slower than we do, and it would do it while holding the row.
 ZLIB_LEVEL = 1
+#: While no process with a Stripe key has said whose this database is, the row is looked for this often.
+LOOK_AGAIN_S = 1.0
 
 
 class Received(Struct, frozen=True, kw_only=True):
@@ -38,6 +41,8 @@ class Receiver:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._deployment: Deployment | None = None
+        self._looking = asyncio.Lock()
+        self._look_again_at = 0.0
         self._group = GroupCommit(context.database)
 
     async def warm(self) -> None:
@@ -98,12 +103,20 @@ class Receiver:
         )
 
     async def _find_deployment(self) -> Deployment | None:
+        """None: nobody knows yet, and the worker will judge whose the event is."""
         if self._deployment is None:
-            async with self._context.database.connection() as connection:
-                row = await deployments.find_deployment(connection)
-            if row is not None:
-                self._deployment = Deployment(row.account_id, row.mode, row.env)
+            # A thousand deliveries at once must not ask a thousand times, each for a connection of its own.
+            async with self._looking:
+                if time.monotonic() >= self._look_again_at:
+                    self._deployment = await self._look_for_deployment()
+                    pause_s = LOOK_AGAIN_S if self._deployment is None else float("inf")
+                    self._look_again_at = time.monotonic() + pause_s
         return self._deployment
+
+    async def _look_for_deployment(self) -> Deployment | None:
+        async with self._context.database.connection() as connection:
+            row = await deployments.find_deployment(connection)
+        return None if row is None else Deployment(row.account_id, row.mode, row.env)
 
 
 def _note_refused(reason: str) -> None:

@@ -146,6 +146,8 @@ def read_envelope(body: bytes) -> Envelope:
         BodyRefused: not JSON, not an event, or named in a way no event of Stripe's is.
     """
     try:
+        # The decoder looks at what it wants to know only; Stripe's own code refuses the whole body.
+        str(body, "utf-8")
         envelope = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BodyRefused("The signature or the body is not valid.") from error

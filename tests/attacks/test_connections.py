@@ -39,7 +39,7 @@ async def under_attack(door: Door, *, callers: int) -> tuple[list[int], dict[str
     over = asyncio.Event()
 
     async def behave(client: httpx2.AsyncClient) -> list[int]:
-        statuses = []
+        statuses: list[int] = []
         while not over.is_set():
             body = encoded(id=f"evt_good{len(statuses)}")
             answer = await client.post(PATH, content=body, headers={"stripe-signature": sign(body).decode()})

@@ -22,6 +22,12 @@ async def f14(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     return await run_tests("tests/chaos/test_machine.py", CHAOS_EXAMPLES=examples)
 
 
+async def a01(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """Spoiled deliveries and bodies, forged events, one delivery a thousand times, hostile connections."""
+    attacks = "long" if sizes.name in {"default", "full"} else "short"
+    return await run_tests("tests/attacks", ATTACKS=attacks, SEED=str(seed))
+
+
 async def run_tests(*words: str, **environ: str) -> Verdict:
     """One pytest; its own summary is the note."""
     tests = await asyncio.create_subprocess_exec(
