@@ -8,13 +8,13 @@ from starlette.responses import Response
 from domain.flows.change_plan import (
     Asked,
     Changed,
+    Item,
     Preview,
     When,
     cancel_subscription,
     change_subscription,
     resume_subscription,
 )
-from domain.rules.order import Item
 from ingress.operation import Call, Example, operation
 from ingress.repeating import answer_once
 from ingress.wire import NoQuery, UserId, WireStruct

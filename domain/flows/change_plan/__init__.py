@@ -9,10 +9,12 @@ from domain.flows.change_plan.cancel import cancel_subscription
 from domain.flows.change_plan.change import change_subscription
 from domain.flows.change_plan.resume import resume_subscription
 from domain.flows.change_plan.subject import Asked, When
+from domain.rules.order import Item
 
 __all__ = [
     "Asked",
     "Changed",
+    "Item",
     "Preview",
     "When",
     "cancel_subscription",
