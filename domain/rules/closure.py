@@ -19,6 +19,7 @@ WATCHED: dict[str, tuple[str, ...]] = {
         "ended_at",
         "trial_end",
         "pause_collection",
+        "schedule",
     ),
     "checkout.session": ("status", "payment_status"),
     "invoice": ("status", "amount_paid", "amount_remaining", "due_date"),
