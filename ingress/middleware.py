@@ -186,10 +186,13 @@ class _Exchange:
 
     def _complete_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         """What every answer says. An answer that says nothing of caches must not be kept by any."""
-        names = {name for name, _ in headers}
-        if b"cache-control" not in names:
+        is_kept = is_varied = False
+        for name, _ in headers:
+            is_kept = is_kept or name == b"cache-control"
+            is_varied = is_varied or name == b"vary"
+        if not is_kept:
             headers.append(_NOT_KEPT)
-        if b"vary" not in names:
+        if not is_varied:
             headers.append(_VARIES)
         if "tollhouse.rate" in self._scope:
             headers.extend(rate_headers(self._scope))

@@ -46,10 +46,11 @@ class Buckets:
         if not self._interval_s:
             return 0.0
         now = self._clock()
-        full_at = max(self._full_at.get(name, 0.0), now) + self._interval_s
-        wait_s = full_at - now - self._room_s
-        if wait_s > 0:
-            return wait_s
+        full_at = self._full_at.get(name, now)
+        # Not max(): a call costs more than the rest of this method.
+        full_at = (full_at if full_at > now else now) + self._interval_s  # noqa: FURB136
+        if full_at - now > self._room_s:
+            return full_at - now - self._room_s
         if len(self._full_at) >= self._at_most and name not in self._full_at:
             self._make_room(now)
         self._full_at[name] = full_at
