@@ -34,9 +34,12 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from domain.context import Context
 from domain.errors import Broken
@@ -119,12 +122,24 @@ class Operation(Struct, frozen=True, kw_only=True, dict=True):
         return own | TENANT_PARAMETERS[self.of]
 
 
+#: Path → methods of all its doors.
+_ALLOWED: dict[str, set[str]] = {}
+
+
 class Door(Route):
     """A route that can say what it takes and answers."""
 
     def __init__(self, operation: Operation, endpoint: Callable[..., Any]) -> None:
         super().__init__(operation.path, endpoint, methods=[operation.method], name=operation.name)
         self.operation = operation
+        self._allowed = _ALLOWED.setdefault(operation.path, set())
+        self._allowed |= self.methods or set()
+
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """As a Route does; its refusal of a method names those of the path's other doors too."""
+        if scope["method"] not in (self.methods or ()):
+            raise HTTPException(405, headers={"allow": ", ".join(sorted(self._allowed))})
+        await super().handle(scope, receive, send)
 
 
 class Call(Generic[Query, Body]):

@@ -40,6 +40,7 @@ CODES: dict[str, Code] = {
     "wrong_project": Code(403, "the key is another project's", "take a key of this project"),
     "not_found": Code(404, "nothing is at this path", "compare the path with this document"),
     "unknown_app": Code(404, "the project's catalog has no such app", _NEAREST),
+    "unknown_checkout": Code(404, "the app has opened no such checkout", "compare the id"),
     "unknown_customer": Code(404, "Stripe or we know no such customer", "compare the id"),
     "unknown_dead": Code(404, "nothing of this name gave up, or it went on since", "list what gave up"),
     "unknown_event": Code(404, "there is no such event", "`tollhouse events list` shows which there are"),

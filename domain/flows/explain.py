@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from domain.context import Context
 from domain.flows.gather_facts import gather_facts
@@ -63,8 +63,8 @@ class Explained(Struct, frozen=True, kw_only=True):
     verdict: Entitlement
     rule: AppliedRule
     sources: tuple[SourceOutcome, ...]
-    arithmetic: Arithmetic | UnsetType
-    default: FeatureValue | UnsetType
+    arithmetic: Arithmetic | UnsetType = UNSET
+    default: FeatureValue | UnsetType = UNSET
     next_changes: tuple[NextChange, ...]
     available_in: tuple[str, ...]
     would_change: tuple[str, ...]
