@@ -33,7 +33,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid, Rejected, Unavailable
 from domain.store import idempotency
-from domain.store.idempotency import KeyName
+from domain.store.idempotency import KeyName, KeyRow
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
@@ -146,6 +146,10 @@ async def prune_keys(context: Context) -> int:
 
 async def _claim(context: Context, name: KeyName, token: str) -> UUID | Answered:
     async with context.database.connection() as connection:
+        # Looking first locks nothing: a crowd that waits for one call must not stand in that call's way.
+        known = _judge(name, await idempotency.find_key(connection, name))
+        if known is not None:
+            return known
         claimed = await idempotency.claim_key(
             connection,
             name,
@@ -156,12 +160,29 @@ async def _claim(context: Context, name: KeyName, token: str) -> UUID | Answered
         )
         if claimed is not None:
             return claimed
-        found = await idempotency.find_key(connection, name)
-    if found is not None and found.request_sha256 != name.request_sha256:
+        # Somebody else was faster; where even that one has gone by now, the caller asks again all the same.
+        known = _judge(name, await idempotency.find_key(connection, name))
+    if known is not None:
+        return known
+    raise _in_flight()
+
+
+def _judge(name: KeyName, found: KeyRow | None) -> Answered | None:
+    """The answer that was kept; None: nobody is on the call.
+
+    Raises:
+        Invalid: the key stands for another call.
+        Conflict: an attempt is under way.
+    """
+    if found is None:
+        return None
+    if found.request_sha256 != name.request_sha256:
         raise _reused()
-    if found is None or found.status is None or found.body is None:
+    if found.status is not None and found.body is not None:
+        return Answered(status=found.status, body=found.body, is_replayed=True)
+    if found.is_leased:
         raise _in_flight()
-    return Answered(status=found.status, body=found.body, is_replayed=True)
+    return None
 
 
 async def _attempt(

@@ -30,6 +30,8 @@ class KeyRow(Struct, frozen=True, kw_only=True):
     #: Of the kept answer; None: the call is not done.
     status: int | None
     body: bytes | None
+    #: Whether an attempt at it is under way.
+    is_leased: bool
 
 
 async def claim_key(
@@ -67,7 +69,8 @@ async def find_key(connection: Connection, name: KeyName) -> KeyRow | None:
     """What is known under a key; None: nothing."""
     row = await connection.fetchrow(
         """
-        SELECT request_sha256, status, body FROM idempotency_keys
+        SELECT request_sha256, status, body, coalesce(lease_until >= clock_timestamp(), false) AS is_leased
+        FROM idempotency_keys
         WHERE caller = $1 AND route = $2 AND key_sha256 = $3
         """,
         name.caller,
