@@ -28,6 +28,12 @@ async def a01(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     return await run_tests("tests/attacks", ATTACKS=attacks, SEED=str(seed))
 
 
+async def a20(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """The same checkout many times at once, the process killed at each step: one session, one answer."""
+    calls = {"full": "200", "default": "200"}.get(sizes.name, "40")
+    return await run_tests("tests/e2e/test_killed_checkout.py", CHAOS_CHECKOUTS=calls)
+
+
 async def run_tests(*words: str, **environ: str) -> Verdict:
     """One pytest; its own summary is the note."""
     tests = await asyncio.create_subprocess_exec(
