@@ -10,7 +10,7 @@ from tests.chaos.checks import Verdict
 from tests.chaos.faults_away import f06, f07, f11, f12
 from tests.chaos.faults_clock import f22
 from tests.chaos.faults_door import f04
-from tests.chaos.faults_of_tests import a20, a01, f14, f23
+from tests.chaos.faults_of_tests import a01, a20, f14, f23
 from tests.chaos.faults_process import f15_dies, f15_raises, f16
 from tests.chaos.faults_random import f01, f02
 from tests.chaos.faults_strangers import f26
