@@ -18,6 +18,11 @@ from domain.stripe_gateway import Reserve, SlowDown
 
 #: Seconds that a claim (somebody looks at a page) and a sync may wait. Work in the background waits for none.
 CLAIM_WAIT_S, SYNC_WAIT_S = 5.0, 2.0
+#: Who has begun to read may wait so much longer than who has not: half a run is read for nothing. Without it
+#: more runs at once than the rate serves refuse each other's second slot for ever, and none ends.
+BEGUN_S = 1.0
+#: Between two looks for a slot of a run that has begun.
+LOOK_EVERY_S = 0.2
 #: Share of the rate that work in the background gets however busy the rest is.
 KEPT_SHARE = 0.1
 #: After a 429 the shared budget runs at half its rate for so long.
@@ -25,14 +30,39 @@ SLOW_S = 60.0
 
 
 def budget_of(context: Context, max_wait_s: float) -> Reserve:
-    """A function that waits for the next slot, or raises Throttled: none within `max_wait_s`."""
+    """A function that waits for the next slot: one per run, whatever number of reads it has.
+
+    Raises Throttled when the first has no slot within `max_wait_s`. Then the run has begun, and the others
+    wait for theirs; `fetch_timeout_s` after the first they raise Throttled, too.
+    """
     rate = context.stripe_or_raise.rate
+    # One at a time, or those beside the first would book slots that nobody uses when it is refused.
+    turn = asyncio.Lock()
+    until = float("inf")
 
     async def reserve() -> None:
-        if rate != 0:
-            await asyncio.sleep(await _take(context, rate, max_wait_s))
+        nonlocal until
+        if rate == 0:
+            return
+        async with turn:
+            if until == float("inf"):
+                wait_s = await _take(context, rate, max_wait_s)
+                until = time.monotonic() + context.settings.fetch_timeout_s
+            else:
+                wait_s = await _take_by(context, rate, max_wait_s + BEGUN_S, until)
+        await asyncio.sleep(wait_s)
 
     return reserve
+
+
+async def _take_by(context: Context, rate: float, max_wait_s: float, until: float) -> float:
+    """As `_take`, asked again until there is one; `until`: monotonic seconds."""
+    while time.monotonic() < until:
+        wait_s = await _find(context, rate, max_wait_s)
+        if wait_s is not None:
+            return wait_s
+        await asyncio.sleep(LOOK_EVERY_S)
+    return await _take(context, rate, max_wait_s)
 
 
 def background_budget(context: Context, now: Callable[[], float] = time.monotonic) -> Reserve:
@@ -56,7 +86,7 @@ def background_budget(context: Context, now: Callable[[], float] = time.monotoni
             # Before the slot is booked: a call that is cancelled in between has used its share, too.
             kept_at = asked_at
             # Behind whoever may wait the longest, and there always is a slot: nobody books further ahead.
-            wait_s = await _take(context, rate, CLAIM_WAIT_S + _widest_gaps(rate))
+            wait_s = await _take(context, rate, CLAIM_WAIT_S + BEGUN_S + _widest_gaps(rate))
         await asyncio.sleep(wait_s)
 
     return reserve
@@ -74,12 +104,19 @@ async def noting_429(context: Context) -> AsyncIterator[None]:
 
 
 async def _take(context: Context, rate: float, max_wait_s: float) -> float:
-    async with context.database.connection() as connection:
-        wait_s = await deployments.reserve_slot(connection, rate=rate, max_wait_s=max_wait_s)
+    wait_s = await _find(context, rate, max_wait_s)
     if wait_s is None:
         metrics.budget_refusals.inc()
         raise Throttled("The read budget for Stripe has no slot now: it comes back by itself.")
-    metrics.budget_waits.observe(wait_s)
+    return wait_s
+
+
+async def _find(context: Context, rate: float, max_wait_s: float) -> float | None:
+    """Seconds until the slot that is now ours; None: there is none."""
+    async with context.database.connection() as connection:
+        wait_s = await deployments.reserve_slot(connection, rate=rate, max_wait_s=max_wait_s)
+    if wait_s is not None:
+        metrics.budget_waits.observe(wait_s)
     return wait_s
 
 

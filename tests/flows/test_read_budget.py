@@ -11,7 +11,15 @@ import pytest
 
 from domain.context import Context, open_context
 from domain.errors import Throttled
-from domain.flows.read_budget import CLAIM_WAIT_S, KEPT_SHARE, SYNC_WAIT_S, background_budget, budget_of
+from domain.flows.read_budget import (
+    BEGUN_S,
+    CLAIM_WAIT_S,
+    KEPT_SHARE,
+    LOOK_EVERY_S,
+    SYNC_WAIT_S,
+    background_budget,
+    budget_of,
+)
 from domain.settings import Settings
 from domain.store.deployment import reserve_slot, slow_down
 from domain.stripe_gateway import Reserve
@@ -134,12 +142,38 @@ async def test_who_may_wait_longer_comes_before_who_may_not(processes: list[Cont
     assert await book(other, CLAIM_WAIT_S) is not None
 
 
+async def test_who_has_begun_comes_before_who_has_not(processes: list[Context]) -> None:
+    one, other, *_ = processes
+    begun = budget_of(one, SYNC_WAIT_S)
+    await begun()
+    await keep_busy(one, SYNC_WAIT_S + BEGUN_S / 2)
+    with pytest.raises(Throttled):
+        await budget_of(other, SYNC_WAIT_S)()
+    await books(one, begun)
+
+
+async def test_who_has_begun_waits_for_a_slot_and_books_none_too_early(processes: list[Context]) -> None:
+    context = processes[0]
+    begun = budget_of(context, SYNC_WAIT_S)
+    await begun()
+    await keep_busy(context, 3600)
+    full = await next_slot(context)
+    waiting = asyncio.ensure_future(begun())
+    # By then it has asked at least twice.
+    await asyncio.wait([waiting], timeout=2.5 * LOOK_EVERY_S)
+    assert not waiting.done()
+    assert await next_slot(context) == full
+    await keep_busy(context, 0)
+    async with asyncio.timeout(10):
+        await waiting
+
+
 async def test_however_busy_the_rest_is_a_tenth_is_kept_for_the_background(processes: list[Context]) -> None:
     context = processes[0]
     pace_s = 1 / (KEPT_SHARE * RATE)
     clock = iter([0.0, 0.9 * pace_s, 1.1 * pace_s])
     reserve = background_budget(context, lambda: next(clock))
-    await keep_busy(context, CLAIM_WAIT_S)
+    await keep_busy(context, CLAIM_WAIT_S + BEGUN_S)
     await books(context, reserve)
     with pytest.raises(Throttled):
         await reserve()
