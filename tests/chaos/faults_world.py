@@ -1,4 +1,4 @@
-"""F-24 to F-27: Stripe behind itself, the wrong key, strangers, and webhooks that come much too late."""
+"""F-24, F-25 and F-27: Stripe behind itself, the wrong key, and webhooks that come much too late."""
 
 import asyncio
 import time
@@ -7,9 +7,9 @@ from typing import Any
 
 from tests.chaos.checks import FRESH_S, Verdict, judge, read_answers, until_quiet
 from tests.chaos.customers import VISA, Town
-from tests.chaos.faults_away import LAG, lively
+from tests.chaos.faults_away import lively
 from tests.chaos.sizes import Sizes
-from tests.chaos.stripe import Acknowledged, Json
+from tests.chaos.stripe import Acknowledged
 from tests.chaos.world import Setup, World, running_world
 
 
@@ -77,55 +77,6 @@ async def rearm(world: World, secret_key: str) -> None:
     for name in (*world.fleet.names("worker"), *world.fleet.names("scheduler")):
         world.fleet.rearm(name, TOLLHOUSE_STRIPE_SECRET_KEY=secret_key)
         world.fleet.kill(name)
-
-
-async def f26(directory: Path, sizes: Sizes, seed: int) -> Verdict:
-    """Strangers on the account make fifty events a second: ours wait no longer, and Stripe is not asked."""
-    async with lively(directory, sizes, seed, Setup(settings=sizes.settings)) as (world, town, acknowledged):
-        alone = await _lag_of(world, acknowledged, _live(town, sizes))
-        strangers = [await _stranger(world, number) for number in range(10)]
-        both = await _lag_of(world, acknowledged, _live(town, sizes), _shout(world, strangers, sizes.away_s))
-        reads = await _reads(world)
-        await _shout(world, strangers, sizes.away_s / 2)
-        is_quiet = await until_quiet(world, acknowledged, within_s=sizes.patience_s)
-        asked = await _reads(world) - reads
-        verdict = await judge(world, town, acknowledged, is_quiet=is_quiet)
-        verdict.check("Stripe was not asked about strangers", asked == 0, f"{asked} reads")
-        # Below a second the difference is the machine's.
-        verdict.check("own lag p99 at most twice", both <= max(2 * alone, 1.0), f"{alone} s, then {both} s")
-        verdict.notes |= {"lag_p99_s alone": alone, "with strangers": both, "reads for strangers": asked}
-        return verdict
-
-
-async def _live(town: Town, sizes: Sizes) -> None:
-    await town.live(until_events=await town.count_events() + sizes.events // 4, pause_s=0.3)
-
-
-async def _lag_of(world: World, acknowledged: Acknowledged, *lives: Any) -> float:
-    began = time.time()
-    await asyncio.gather(*lives)
-    await until_quiet(world, acknowledged, within_s=60)
-    (lag,) = await world.rows(LAG, began)
-    return round(float(lag["lag_p99_s"]), 2)
-
-
-async def _stranger(world: World, number: int) -> Json:
-    return await world.stripe.post("/v1/customers", description=f"stranger {number}")
-
-
-async def _shout(world: World, strangers: list[Json], seconds: float) -> None:
-    """Five events ten times a second."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        for one in strangers[:5]:
-            subject = {"id": f"sub_of_{one['id']}", "object": "subscription", "customer": one["id"]}
-            await world.stripe.control("events", type="customer.subscription.updated", object=subject)
-        await asyncio.sleep(0.1)
-
-
-async def _reads(world: World) -> int:
-    calls = (await world.stripe.see("stats"))["calls"]
-    return sum(number for name, number in calls.items() if name.startswith("GET "))
 
 
 async def f27(directory: Path, sizes: Sizes, seed: int) -> Verdict:
