@@ -1,4 +1,4 @@
-"""Counts requests under their route, never under their path, which callers choose."""
+"""Requests by their route, in metrics and logs; never by their path, which callers choose."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,19 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
 
+def route_of(scope: Scope) -> str:
+    """The path as it is declared, with the names of its parameters; none: there is nothing at that path.
+
+    Never the path as it was sent: whoever asks at the wrong place may write a person's name into it.
+    """
+    route = scope.get("route")
+    return "none" if route is None else str(route.path)
+
+
 def observe(scope: Scope, status: int, took_s: float) -> None:
     """Count one request; `status` 0: it got no answer."""
-    route = scope.get("route")
     method = scope["method"] if scope["method"] in METHODS else "other"
-    key = (method, route.path if route is not None else "none", status)
+    key = (method, route_of(scope), status)
     found = _observers.get(key)
     if found is None:
         found = _observers[key] = metrics.requests.labels(method, key[1], str(status)).observe

@@ -21,7 +21,7 @@ from domain.errors import DeadlineExceeded, TooLarge, Unavailable
 from domain.telemetry import get_logger
 from ingress.border import Border
 from ingress.limits import rate_headers
-from ingress.measured import observe
+from ingress.measured import observe, route_of
 from ingress.problems import describe_error, encode_refusal, is_told_to_nobody
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Exchange:
         log.info(
             "request",
             method=self._scope["method"],
-            path=self._scope["path"],
+            route=route_of(self._scope),
             status=self.status,
             duration_ms=round(took_s * 1000, 2),
             key_id=self._scope.get("tollhouse.key_id"),
