@@ -75,9 +75,10 @@ chaos: $(READY) ## Kill, cut and stall everything, and compare with an oracle (S
 	@$(RUN) tests.chaos --seed $(SEED) --size $(SIZE) -- $(FAULTS)
 	@$(if $(FAULTS),,SCENARIOS=all SEED=$(firstword $(SEED)) $(RUN) pytest -q -n $(PYTEST_WORKERS) --no-cov tests/flows/scenarios)
 
-bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches and the change feed
+bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches, the change feed, keys and limits
 	@$(RUN) tests.bench.compute
 	@$(RUN) tests.bench.query
+	@$(RUN) tests.bench.keys
 
 lint-python: $(READY)
 	@$(RUN) ruff check
