@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import FrameType
 
 import asyncpg
 import msgspec
@@ -32,10 +33,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     if "MAKELEVEL" in os.environ:
+        signal.signal(signal.SIGTERM, _say_why_and_end)
         die_with(os.getppid(), signal.SIGTERM)()
     if config.option.basetemp is None and (directory := take_directory()) is not None:
         config.stash[_in_memory] = directory
         config.option.basetemp = str(directory / "files")
+
+
+def _say_why_and_end(number: int, _frame: FrameType | None) -> None:
+    """Else a run whose make was killed, as by a time limit, stops between two dots without a word."""
+    os.write(2, b"\nThe make that started this pytest has ended, or somebody ended pytest: no summary.\n")
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
