@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 import structlog
 
+from tests.chaos.conftest import alone
+
+__all__ = ["alone"]
+
 Line = MutableMapping[str, Any]
 
 
