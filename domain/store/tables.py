@@ -744,6 +744,84 @@ stripe_budget = Table(
 )
 
 
+reconciliation_watermark = Table(
+    "reconciliation_watermark",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true"), comment="always true: one row"),
+    Column("read_until", INSTANT, comment="Stripe's events made before it are all here; null: never asked"),
+    Column("looked_at", INSTANT, comment="when Stripe's list of events was last read to its end"),
+    CheckConstraint("id", name="one_row"),
+    comment="How far Stripe's own list of events was compared with the inbox",
+)
+
+reconciliation_runs = Table(
+    "reconciliation_runs",
+    metadata,
+    Column("run_id", Text, primary_key=True, comment="run_…"),
+    Column("project", Text, ForeignKey("projects.project"), comment="null: the whole deployment"),
+    Column("user_key", BigInteger, comment="null: every user of the project"),
+    Column("is_check", Boolean, nullable=False, comment="names drifts and repairs none"),
+    Column("is_full", Boolean, nullable=False, comment="reads finished objects of any age, too"),
+    Column("state", Text, nullable=False, server_default="running"),
+    Column("stage", Text, nullable=False, comment="the part of the pass that is next"),
+    Column("cursor", Text, comment="where that part goes on; null: at its beginning"),
+    Column("counts", JSON, nullable=False, server_default="{}", comment="domain.rules.drift.Counts"),
+    Column("actor", Text, nullable=False, comment="name of the key, cli:…, or scheduler"),
+    Column("error", Text, comment="why it failed"),
+    Column("started_at", INSTANT, nullable=False, server_default=NOW),
+    Column("ended_at", INSTANT),
+    Column("lease_token", Text, comment="who may move it; null: nobody is at it"),
+    Column("lease_until", INSTANT),
+    _one_of("state", "running", "done", "failed", "abandoned"),
+    CheckConstraint("(state = 'running') = (ended_at IS NULL)", name="ended_or_running"),
+    CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
+    CheckConstraint("lease_token IS NULL OR state = 'running'", name="lease_of_running"),
+    CheckConstraint("user_key IS NULL OR project IS NOT NULL", name="user_has_project"),
+    Index("reconciliation_runs_one", "state", unique=True, postgresql_where=text("state = 'running'")),
+    Index("reconciliation_runs_started_idx", "started_at", "run_id"),
+    comment="Passes that compare Stripe, mirror, answers and cache; one at a time",
+)
+
+reconciliation_seen = Table(
+    "reconciliation_seen",
+    metadata,
+    Column(
+        "run_id",
+        Text,
+        ForeignKey("reconciliation_runs.run_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("object_kind", Text, primary_key=True),
+    Column("object_id", Text, primary_key=True),
+    comment="Objects of ours that a running pass has found in Stripe's lists; emptied at its end",
+)
+
+drifts = Table(
+    "drifts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", Text, ForeignKey("reconciliation_runs.run_id", ondelete="CASCADE"), nullable=False),
+    Column("type", Text, nullable=False, comment="a name in domain.rules.drift.KINDS"),
+    Column("severity", Text, nullable=False),
+    Column("project", Text, ForeignKey("projects.project"), comment="null: of no project that is known"),
+    Column("user_key", BigInteger, comment="null: of nobody known"),
+    Column("object_kind", Text, nullable=False),
+    Column("object_id", Text, nullable=False, comment="Stripe's, or app of a user"),
+    Column("stripe_customer_id", Text),
+    Column("found", Text, nullable=False, comment="what differs; no personal data"),
+    Column("next", Text, comment="the operator's command; null: it heals by itself"),
+    Column("state", Text, nullable=False, server_default="suspected"),
+    Column("repair", Text, comment="th_… that has it read again, or recomputed; null: nothing was done"),
+    Column("seen_at", INSTANT, nullable=False, server_default=NOW),
+    Column("confirmed_at", INSTANT),
+    UniqueConstraint("run_id", "type", "object_kind", "object_id"),
+    _one_of("severity", "critical", "warning"),
+    _one_of("state", "suspected", "confirmed"),
+    CheckConstraint("(state = 'confirmed') = (confirmed_at IS NOT NULL)", name="confirmed_when"),
+    comment="Differences that a pass has named; one that was gone at a second look is deleted",
+)
+
+
 def _keep(name: str, table: Table, actions: str) -> None:
     """The database itself refuses these actions; alembic does not compare triggers, a test does."""
     statement = (
