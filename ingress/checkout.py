@@ -82,7 +82,7 @@ class CheckoutBody(WireStruct, frozen=True):
         body={
             "user_id": "u_example",
             "items": [{"plan": "pro", "price": "month"}],
-            "success_url": "http://localhost:3000/welcome?session={CHECKOUT_SESSION_ID}",
+            "success_url": "http://localhost:3000/ok?session={CHECKOUT_SESSION_ID}",
             "cancel_url": "http://localhost:3000/pricing",
         },
         keeps={"checkout_id": "id"},

@@ -77,8 +77,6 @@ class Example(Struct, frozen=True, kw_only=True):
     path: Mapping[str, str] = {}
     query: Mapping[str, str] = {}
     body: Any = None
-    #: The answer's status; None: the first that is declared.
-    status: int | None = None
     #: Name → where it stands in the answer, such as `data.0.id`.
     keeps: Mapping[str, str] = {}
 

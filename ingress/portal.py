@@ -105,7 +105,7 @@ async def get_portal_eligibility(call: Call[EligibilityQuery, None]) -> Response
         "multiple_items",
         "nothing_to_change",
     ),
-    example=Example(body={"user_id": "u_example", "return_url": "http://localhost:3000/account"}, status=409),
+    example=Example(body={"user_id": "u_example", "return_url": "http://localhost:3000/account"}),
 )
 async def create_portal_session(call: Call[NoQuery, PortalBody]) -> Response:
     """201 with the page to send the customer to."""

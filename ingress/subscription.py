@@ -90,7 +90,6 @@ _STRIPES = ("payment_failed", "payment_method_missing", "stripe_refused")
             "when": "now",
             "preview": True,
         },
-        status=404,
     ),
 )
 async def change_subscription_items(call: Call[NoQuery, ChangeBody]) -> Response:
@@ -116,7 +115,6 @@ async def change_subscription_items(call: Call[NoQuery, ChangeBody]) -> Response
     example=Example(
         body={"user_id": "u_example", "group": "main", "when": "period_end", "preview": True},
         # Nobody has paid the checkout of this user.
-        status=404,
     ),
 )
 async def cancel_group_subscription(call: Call[NoQuery, CancelBody]) -> Response:
@@ -144,7 +142,7 @@ async def cancel_group_subscription(call: Call[NoQuery, CancelBody]) -> Response
         "subscription_paused",
     ),
     is_repeatable=True,
-    example=Example(body={"user_id": "u_example", "group": "main", "preview": True}, status=404),
+    example=Example(body={"user_id": "u_example", "group": "main", "preview": True}),
 )
 async def resume_group_subscription(call: Call[NoQuery, ResumeBody]) -> Response:
     asked = _asked(call, call.body)
