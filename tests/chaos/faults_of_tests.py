@@ -28,6 +28,17 @@ async def a01(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     return await run_tests("tests/attacks", ATTACKS=attacks, SEED=str(seed))
 
 
+async def a11(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """Every operation, with every kind of key, without its scope and with every id of another project."""
+    return await run_tests("tests/attacks/test_foreign_ids.py")
+
+
+async def a30(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """Requests made from the API's document by schemathesis: every phase, keys of three kinds."""
+    attacks = "long" if sizes.name in {"default", "full"} else "short"
+    return await run_tests("tests/e2e/local/test_document.py", ATTACKS=attacks, SEED=str(seed))
+
+
 async def a20(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     """The same checkout many times at once, the process killed at each step: one session, one answer."""
     calls = {"full": "200", "default": "200"}.get(sizes.name, "40")

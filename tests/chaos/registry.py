@@ -10,7 +10,7 @@ from tests.chaos.checks import Verdict
 from tests.chaos.faults_away import f06, f07, f11, f12
 from tests.chaos.faults_clock import f22
 from tests.chaos.faults_door import f04
-from tests.chaos.faults_of_tests import a01, a20, f14, f23
+from tests.chaos.faults_of_tests import a01, a11, a20, a30, f14, f23
 from tests.chaos.faults_process import f15_dies, f15_raises, f16
 from tests.chaos.faults_random import f01, f02
 from tests.chaos.faults_strangers import f26
@@ -55,5 +55,7 @@ FAULTS: dict[str, Registered] = {
     "F-25": Registered(f25),
     "F-26": Registered(f26),
     "F-27": Registered(f27),
+    "A-11": Registered(a11),
     "A-20": Registered(a20),
+    "A-30": Registered(a30),
 }
