@@ -1,5 +1,8 @@
 """Which Stripe account and mode this database belongs to: fixed once, checked by every process with a key."""
 
+import asyncio
+import time
+
 from domain.context import Context
 from domain.errors import Unavailable
 from domain.rules.events import Deployment
@@ -21,11 +24,19 @@ class WrongDeployment(Unavailable):
 
 
 class DeploymentCheck:
-    """Asks Stripe once per process who its key is; `ensure` is free afterwards."""
+    """Asks Stripe once per process who its key is; `ensure` is free afterwards.
+
+    While Stripe does not say, one asks for all who want to know, `retry_base_s` after the last: the question
+    takes no slot of the read budget, and every sync that begins wants to know.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._fixed: Deployment | None = None
+        self._asking = asyncio.Lock()
+        self._refused: Unavailable | None = None
+        #: Of time.monotonic().
+        self._asks_again_at = 0.0
 
     async def ensure(self) -> Deployment:
         """The deployment row, confirmed for this process's key; written if this is the first process.
@@ -34,9 +45,20 @@ class DeploymentCheck:
             WrongDeployment: the key, or TOLLHOUSE_ENV, is another deployment's.
             Unavailable: Stripe or Postgres is away; nothing was decided.
         """
-        if self._fixed is None:
-            self._fixed = await self._fix()
-        return self._fixed
+        async with self._asking:
+            if self._fixed is None:
+                self._fixed = await self._ask()
+            return self._fixed
+
+    async def _ask(self) -> Deployment:
+        if self._refused is not None and time.monotonic() < self._asks_again_at:
+            raise self._refused.with_traceback(None)
+        try:
+            return await self._fix()
+        except Unavailable as error:
+            self._refused = error
+            self._asks_again_at = time.monotonic() + self._context.settings.retry_base_s
+            raise
 
     async def _fix(self) -> Deployment:
         stripe = self._context.stripe_or_raise
@@ -56,4 +78,4 @@ class DeploymentCheck:
 
 
 async def _no_reserve() -> None:
-    """One call per process: it needs no slot of the read budget."""
+    """Few calls: they need no slot of the read budget."""

@@ -244,15 +244,16 @@ async def test_stripe_away_and_back_delays_but_loses_nothing_and_kills_nothing(p
     assert (await only_target(path))["attempts"] == 0
 
 
-async def test_a_failed_target_waits_before_it_is_tried_again(path: EventPath) -> None:
-    customer = await path.make_customer()
-    await path.buy(customer)
-    await deliver_all(path, "checkout.session.completed")
-    await path.stripe.fail("/v1/*", status=500, times=10)
-    target = (await only_target(path))["id"]
-    await path.syncer.sync_target(target)
-    assert (await path.syncer.sync_target(target)).outcomes == (), "not due yet"
-    assert (await path.rows("SELECT due_at > clock_timestamp() AS waits FROM sync_targets"))[0]["waits"]
+async def test_a_failed_target_waits_before_it_is_tried_again(settings: Settings) -> None:
+    async with running_path(settings, retry_base_s=600.0) as path:
+        customer = await path.make_customer()
+        await path.buy(customer)
+        await deliver_all(path, "checkout.session.completed")
+        await path.stripe.fail("/v1/*", status=500, times=10)
+        target = (await only_target(path))["id"]
+        await path.syncer.sync_target(target)
+        assert (await path.syncer.sync_target(target)).outcomes == (), "not due yet"
+        assert (await path.rows("SELECT due_at > clock_timestamp() AS waits FROM sync_targets"))[0]["waits"]
 
 
 async def test_a_new_event_does_not_shorten_the_back_off_of_a_failing_target(path: EventPath) -> None:
@@ -324,6 +325,24 @@ async def test_another_environment_name_for_the_same_database_is_refused(path: E
     async with open_context("worker", other) as context:
         with pytest.raises(WrongDeployment, match="TOLLHOUSE_ENV=production"):
             await Syncer(context).ensure_deployment()
+
+
+async def test_many_that_begin_while_stripe_is_away_ask_once_who_the_key_is(settings: Settings) -> None:
+    """The question takes no slot of the read budget."""
+    async with running_path(settings, retry_base_s=600.0) as path:
+        for number in range(8):
+            await path.make_customer(f"u_{number}")
+        await deliver_all(path)
+        await path.stripe.fail("/v1/account", status=503, times=1000)
+        before = (await path.stripe.stats())["calls"]["GET /v1/account"]
+        started = Syncer(path.context)
+        owed = await path.owed_targets()
+        assert len(owed) == 8
+        runs = await asyncio.gather(*(started.sync_target(target) for target in owed))
+        assert {run.outcomes for run in runs} == {("failed",)}
+        asked = (await path.stripe.stats())["calls"]["GET /v1/account"] - before
+        # The client repeats a call by itself, twice.
+        assert 1 <= asked <= 3
 
 
 async def test_postgres_away_is_said_as_unavailable(settings: Settings) -> None:
