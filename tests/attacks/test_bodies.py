@@ -29,7 +29,7 @@ async def test_no_door_of_the_api_breaks_whatever_it_is_sent(settings: Settings,
     async with running_path(settings, **rates) as path, open_running("api", path.context.settings) as running:
         state = {"running": running}
         keys = [await make_key(running, **words) for words in KEYS]
-        for operation in list(OPERATIONS) * chosen(8, 300):
+        for operation in list(OPERATIONS) * chosen(15, 300):
             said = await attack(state, operation, draw, draw.choice(keys))
             answers[said.status] += 1
             assert not broken(logged), (operation.name, broken(logged)[-1])

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from deploy.local.ports import free_port
+from tests.attacks.sizes import IS_LONG
 from tests.chaos.checks import until_quiet
 from tests.chaos.sizes import COMPRESSED
 from tests.chaos.stripe import Acknowledged
@@ -26,6 +27,8 @@ PERSONAL = (EMAIL, NAME, STREET, PHONE)
 USER = "user.canary.55aa@example.org"
 
 
+# 20 s of processor time, which `make test` has not.
+@pytest.mark.skipif(not IS_LONG, reason="a whole deployment: make chaos FAULTS=A-13")
 @pytest.mark.timeout(240)
 async def test_secrets_and_personal_data_are_where_they_must_be_and_nowhere_else(
     alone: None, tmp_path: Path

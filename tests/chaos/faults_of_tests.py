@@ -25,7 +25,13 @@ async def f14(directory: Path, sizes: Sizes, seed: int) -> Verdict:
 async def a01(directory: Path, sizes: Sizes, seed: int) -> Verdict:
     """Spoiled deliveries and bodies, forged events, one delivery a thousand times, hostile connections."""
     attacks = "long" if sizes.name in {"default", "full"} else "short"
-    return await run_tests("tests/attacks", ATTACKS=attacks, SEED=str(seed))
+    files = ("test_deliveries", "test_bodies", "test_connections")
+    return await run_tests(*(f"tests/attacks/{name}.py" for name in files), ATTACKS=attacks, SEED=str(seed))
+
+
+async def a13(directory: Path, sizes: Sizes, seed: int) -> Verdict:
+    """Secrets and a person's data through a whole deployment, and then looked for everywhere."""
+    return await run_tests("tests/attacks/test_canaries.py", ATTACKS="long")
 
 
 async def a11(directory: Path, sizes: Sizes, seed: int) -> Verdict:

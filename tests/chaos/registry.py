@@ -10,7 +10,7 @@ from tests.chaos.checks import Verdict
 from tests.chaos.faults_away import f06, f07, f11, f12
 from tests.chaos.faults_clock import f22
 from tests.chaos.faults_door import f04
-from tests.chaos.faults_of_tests import a01, a11, a20, a30, f14, f23
+from tests.chaos.faults_of_tests import a01, a11, a13, a20, a30, f14, f23
 from tests.chaos.faults_process import f15_dies, f15_raises, f16
 from tests.chaos.faults_random import f01, f02
 from tests.chaos.faults_strangers import f26
@@ -32,6 +32,7 @@ class Registered:
 
 FAULTS: dict[str, Registered] = {
     "A-01": Registered(a01),
+    "A-13": Registered(a13),
     "F-01": Registered(f01),
     "F-02": Registered(f02),
     "F-03-control-bells": Registered(crippled.whole),

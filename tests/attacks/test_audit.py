@@ -1,0 +1,145 @@
+"""A-25: whatever an operator does is one row of the audit log, in the transaction that does it, for ever."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from domain.errors import Broken
+from domain.flows.manage_keys import create_key
+from domain.settings import Settings
+from ingress.api import OPERATIONS, app
+from ingress.lifespan import Running, open_running
+from tests.attacks.asking import Said, ask
+from tests.seeds import make_catalog, seed_catalog, seed_dead
+
+#: Each operator's verb: path parameters, body, and the action it leaves. `{…}` is of an earlier answer.
+VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
+    "create_grant": (
+        {},
+        {"user_id": "u_9", "effect": "allow", "target": {"feature": "export"}, "reason": "promised"},
+        "grant.create",
+    ),
+    "revoke_grants": ({}, {"grant_id": "{id}", "reason": "it was for a week"}, "grant.revoke"),
+    "retry_one_dead": ({"id": "cus_1"}, {"reason": "repaired"}, "dead.retry"),
+    "discard_one_dead": ({"id": "re_1"}, {"reason": "nobody's"}, "dead.discard"),
+    "create_app_key": ({"app": "editor"}, {"name": "backend"}, "key.create"),
+    "rotate_app_key": ({"app": "editor", "key_id": "{key_id}"}, {"overlap_s": 60}, "key.rotate"),
+    "revoke_app_key": ({"app": "editor", "key_id": "{key_id}"}, {"reason": "replaced"}, "key.revoke"),
+}
+DOORS = {door.name: door for door in OPERATIONS if door.method == "POST" and "/admin/" in door.path}
+#: Rows about a call, which a call that failed may leave.
+NO_EFFECT = frozenset({"idempotency_keys", "audit_log", "alembic_version"})
+
+
+def test_every_verb_of_an_operator_is_tried() -> None:
+    assert set(VERBS) == set(DOORS), "a new admin POST: say in VERBS how it is called and what it leaves"
+
+
+async def test_each_verb_leaves_one_row_and_without_the_row_does_nothing(settings: Settings) -> None:
+    async with open_running("api", settings) as running:
+        await seed_catalog(running.context, make_catalog())
+        await seed_dead(running.context)
+        created = await create_key(running.context, kind="operator", name="support")
+        said: dict[str, Any] = {}
+        for name, (_, _, action) in VERBS.items():
+            before, last = await everything(running), await last_action(running)
+            async with no_audit(running):
+                failed = await call(running, name, created.key, said)
+            assert failed.status >= 500, (name, failed)
+            assert await everything(running) == before, f"{name} did something that no row tells of"
+            assert await actions_after(running, last) == [], name
+
+            answer = await call(running, name, created.key, said)
+            assert answer.status in {200, 201}, (name, answer)
+            said |= answer.json
+            (row,) = await actions_after(running, last)
+            assert row == (action, "support:anna", answer.headers[b"x-request-id"].decode()), name
+            assert await everything(running) != before, f"{name} did nothing"
+
+
+async def test_no_row_of_the_log_is_changed_or_removed_not_even_by_the_tables_owner(
+    settings: Settings,
+) -> None:
+    async with open_running("api", settings) as running:
+        await create_key(running.context, kind="operator", name="support")
+        last = await last_action(running)
+        for statement in ("UPDATE audit_log SET actor = 'me'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+            with pytest.raises(Broken):
+                await execute(running, statement)
+        assert len(await actions_after(running, 0)) == 1
+        assert last > 0
+
+
+async def call(running: Running, name: str, key: str, said: dict[str, Any]) -> Said:
+    door = DOORS[name]
+    parameters, body, _ = VERBS[name]
+    path = door.path
+    for parameter, value in parameters.items():
+        path = path.replace("{" + parameter + "}", fill(value, said))
+    headers = [
+        (b"authorization", f"Bearer {key}".encode()),
+        (b"content-type", b"application/json"),
+        (b"tollhouse-actor", b"anna"),
+    ]
+    filled = {field: fill(value, said) if isinstance(value, str) else value for field, value in body.items()}
+    query = b"project=acme" if door.of != "all" else b""
+    body_bytes = msgspec.json.encode(filled)
+    return await ask(app, {"running": running}, "POST", path, headers, body_bytes, query=query)
+
+
+def fill(text: str, said: dict[str, Any]) -> str:
+    return said[text.strip("{}")] if text.startswith("{") else text
+
+
+@asynccontextmanager
+async def no_audit(running: Running) -> AsyncIterator[None]:
+    """Any transaction that wrote a row of the log fails, at the last moment: at its COMMIT."""
+    await execute(
+        running,
+        """
+        CREATE FUNCTION refuse_audit() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN RAISE 'no room for the row'; END $$;
+        CREATE CONSTRAINT TRIGGER no_audit AFTER INSERT ON audit_log
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_audit()
+        """,
+    )
+    yield
+    await execute(running, "DROP TRIGGER no_audit ON audit_log; DROP FUNCTION refuse_audit()")
+
+
+async def everything(running: Running) -> dict[str, str]:
+    """A fingerprint of every table in which a verb could have done something."""
+    async with running.context.database.connection() as connection:
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {
+            name: await connection.fetchval(
+                f"""
+                SELECT md5(coalesce(string_agg(said, '|' ORDER BY said), '')) FROM
+                    (SELECT (to_jsonb(t) - 'last_used_at')::text AS said FROM "{name}" t) rows
+                """
+            )
+            for (name,) in tables
+            if name not in NO_EFFECT
+        }
+
+
+async def last_action(running: Running) -> int:
+    async with running.context.database.connection() as connection:
+        last: int = await connection.fetchval("SELECT coalesce(max(id), 0) FROM audit_log")
+    return last
+
+
+async def actions_after(running: Running, last: int) -> list[tuple[str, str, str]]:
+    async with running.context.database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT action, actor, request_id FROM audit_log WHERE id > $1 ORDER BY id", last
+        )
+    return [tuple(row) for row in rows]
+
+
+async def execute(running: Running, statement: str) -> None:
+    async with running.context.database.connection() as connection:
+        await connection.execute(statement)
