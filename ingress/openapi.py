@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import FieldError
 from domain.flows.manage_keys import SCOPES
 from ingress.acting import ACTOR_LENGTH, IDEMPOTENCY_KEY_LENGTH
-from ingress.operation import TENANT_PARAMETERS, Example, Operation, cases_of
+from ingress.operation import TENANT_PARAMETERS, Example, Operation
 from ingress.problem_codes import CODES
-from ingress.problems import Problem
+from ingress.schemas import describe_types, portable
 
 VERSION = "1"
 JSON, PROBLEM = "application/json", "application/problem+json"
@@ -50,7 +49,7 @@ _TENANT_SAYS = {
 
 def describe_api(operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole document of these operations; the same for every deployment."""
-    schemas, components = _describe_types(operations)
+    schemas, components = describe_types(operations)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described = _describe_operation(operation, schemas)
@@ -90,55 +89,6 @@ def path_of(operation: Operation) -> str:
 def encode_document(operations: Sequence[Operation]) -> bytes:
     """The document as it is served and kept."""
     return msgspec.json.format(msgspec.json.encode(describe_api(operations)), indent=1) + b"\n"
-
-
-def _describe_types(
-    operations: Iterable[Operation],
-) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """(type → its schema, name → what such a schema refers to) of bodies and answers."""
-    asked = [type_ for said in operations for type_ in (said.body, *said.answers.values())]
-    types = dict.fromkeys(
-        [Problem, *(case for type_ in asked if type_ is not None for case in cases_of(type_))]
-    )
-    described, components = msgspec.json.schema_components(
-        types, schema_hook=_describe_custom, ref_template="#/components/schemas/{name}"
-    )
-    schemas = dict(zip(types, described, strict=True))
-    return (
-        {type_: _either([schemas[case] for case in cases_of(type_)]) for type_ in asked if type_ is not None},
-        {name: _portable(schema) for name, schema in components.items()},
-    )
-
-
-def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-
-
-def _describe_custom(type_: type[Any]) -> dict[str, Any]:
-    if type_ is FieldError:
-        text = {"type": "string"}
-        return {
-            "type": "object",
-            "properties": {"field": text, "detail": text},
-            "required": ["field", "detail"],
-        }
-    if type_ is object:
-        return {"description": "Any JSON value."}
-    raise NotImplementedError
-
-
-def _portable(schema: Any) -> Any:
-    """Patterns as every language reads them, without words that only Python knows."""
-    if isinstance(schema, dict):
-        return {
-            name: _pattern(value) if name == "pattern" and isinstance(value, str) else _portable(value)
-            for name, value in schema.items()
-        }
-    return [_portable(part) for part in schema] if isinstance(schema, list) else schema
-
-
-def _pattern(pattern: str) -> str:
-    return pattern.replace(r"\Z", "$").replace(r"\x00", r"\u0000")
 
 
 def _describe_operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
@@ -194,7 +144,7 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 def _query_parameter(field: msgspec.structs.FieldInfo, example: Example) -> dict[str, Any]:
     # A query has no null: what may be null in the struct may be left out.
-    schema = _portable(_without_null(msgspec.json.schema(field.type)))
+    schema = portable(_without_null(msgspec.json.schema(field.type)))
     said = schema.pop("description", "")
     if not field.required and field.default is not None:
         schema["default"] = field.default

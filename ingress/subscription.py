@@ -15,19 +15,13 @@ from domain.flows.change_plan import (
     change_subscription,
     resume_subscription,
 )
+from ingress.checkout import ItemBody
 from ingress.operation import Call, Example, operation
 from ingress.repeating import answer_once
 from ingress.wire import NoQuery, UserId, WireStruct
 
 #: A key of the catalog. Postgres cannot store NUL.
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*\Z")]
-
-
-class ItemBody(WireStruct, frozen=True):
-    plan: Key
-    price: Key
-    #: Stripe's own limit of a line.
-    quantity: Annotated[int, Meta(ge=1, le=999_999)] = 1
 
 
 class ChangeBody(WireStruct, frozen=True):

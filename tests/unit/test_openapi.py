@@ -76,6 +76,13 @@ def test_the_guide_leads_to_every_operation() -> None:
     assert missing == []
 
 
+def test_a_shape_has_a_name_of_its_own_and_an_instant_says_that_it_is_one(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert [name for name in schemas if not name.isidentifier()] == [], "two structs of one name: rename one"
+    assert schemas["EntitlementsAnswer"]["properties"]["as_of"]["format"] == "date-time"
+    assert schemas["Entitlement"]["properties"]["ends_at"]["anyOf"][0]["format"] == "date-time"
+
+
 def test_no_null_and_no_word_of_python_stands_in_a_parameter_or_pattern(document: Any) -> None:
     for operation in _operations(document):
         for parameter in operation["parameters"]:
