@@ -16,6 +16,7 @@ from statistics import median, quantiles
 import msgspec
 import structlog
 
+from deploy.local.ports import free_port
 from domain.context import Context
 from domain.errors import Rejected
 from domain.flows.authenticate import KeyRing
@@ -23,7 +24,6 @@ from domain.flows.manage_keys import create_key
 from domain.rules.api_key import ID_BYTES, SECRET_BYTES, ApiKey, format_key, make_key, parse_key
 from domain.settings import Secret
 from tests.bench.catalog import deployment
-from tests.e2e.test_shutdown import free_port
 from tests.seeds import seed_catalog, seed_set
 
 PEPPER = "ab" * 32

@@ -54,7 +54,7 @@ async def break_off(_request: Request) -> Response:
 FAILURES: dict[str, Exception] = {
     "invalid": Invalid("No.", errors=(FieldError("items[0].plan", "unknown"),)),
     "conflict": Conflict("Already.", code="customer_exists"),
-    "many": TooMany("Slower."),
+    "many": TooMany("Slower.", name="read", quota=5, window_s=1, retry_after_s=2),
     "away": Unavailable("Postgres at 10.0.0.7 did not answer", retry_after_s=7),
     "broken": Broken("secret detail"),
     "bug": ZeroDivisionError("secret detail"),
