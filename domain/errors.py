@@ -143,10 +143,10 @@ class TooMany(Rejected):
         detail: str,
         *,
         code: str | None = None,
-        name: str,
-        quota: int,
-        window_s: int,
-        retry_after_s: int,
+        name: str = "requests",
+        quota: int = 1,
+        window_s: int = 1,
+        retry_after_s: int = 1,
     ) -> None:
         super().__init__(detail, code=code, retry_after_s=retry_after_s)
         self.name = name
