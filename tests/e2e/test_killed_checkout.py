@@ -32,7 +32,7 @@ CALLS = os.environ.get("CHAOS_CHECKOUTS", "8")
 FEW = 20
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_checkout_killed_at_any_step_and_sent_again_is_one_session_and_one_answer(
     settings: Settings,
 ) -> None:
