@@ -275,6 +275,43 @@ class LinkedCustomer(Struct, frozen=True, kw_only=True):
     has_history: bool
 
 
+# ── reconciliation ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Suspect(Struct, frozen=True, kw_only=True):
+    """A difference that a pass has seen once; its `type` is a name in `domain.rules.drift.KINDS`."""
+
+    type: str
+    #: What a repair reads: the kind and id of Stripe's object; for a user's answers `app` and its key.
+    object_kind: str
+    object_id: str
+    #: None: of nobody known.
+    customer_id: str | None = None
+    project: str | None = None
+    user_key: int | None = None
+    #: What differs, for a human; no personal data.
+    found: str
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What a run of the reconciler has done so far."""
+
+    #: Calls to Stripe.
+    reads: int = 0
+    #: Objects and users compared.
+    compared: int = 0
+    #: Of those: left alone, because events of theirs wait.
+    pending: int = 0
+    #: Objects of others on the account.
+    foreign: int = 0
+    #: Named at the first look.
+    suspected: int = 0
+    #: Still there at the second.
+    drifts: int = 0
+    #: Have a repair under way.
+    repaired: int = 0
+
+
 # ── stored answers ──────────────────────────────────────────────────────────────────────────────────
 
 

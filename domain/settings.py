@@ -85,6 +85,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: After a trial or a billing period has ended, Stripe is read again: it bills a while after the moment.
     trial_end_delay_s: float = 60.0
     period_end_delay_s: float = 600.0
+    #: Whether the scheduler compares by itself: Stripe's list of events every ten minutes, all of it nightly.
+    #: A pass that an operator asks for is carried out all the same.
+    reconcile_enabled: bool = True
+    #: UTC hour at which the nightly pass begins.
+    reconcile_hour: int = 3
+    #: What is younger may be under way: it is not compared, and a difference is looked at again after it.
+    reconcile_settle_s: float = 60.0
     sweep_interval_s: float = 1.0
     #: The sweeper rings a target again only after this (doubling to 12 times of it).
     ring_again_s: float = 5.0
@@ -321,6 +328,13 @@ def _parse_switch(text: str) -> bool:
     return text == "on"
 
 
+def _parse_hour(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 23:  # noqa: PLR2004 - hours of a day
+        raise ValueError("write an hour from 0 to 23")
+    return value
+
+
 def _parse_rate(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
@@ -385,6 +399,8 @@ _PARSERS: dict[str, Any] = {
     "fault_points": parse_fault_points,
     "metrics_bind": _parse_metrics_bind,
     "docs": _parse_switch,
+    "reconcile_enabled": _parse_switch,
+    "reconcile_hour": _parse_hour,
     "log_level": _parse_log_level,
     "log_format": _parse_log_format,
 }

@@ -24,6 +24,8 @@ Reserve = Callable[[], Awaitable[None]]
 
 #: Stripe's own maximum for a list page.
 PAGE = 100
+#: The version every read asks for: the SDK's own.
+API_VERSION: str = stripe.api_version
 
 #: What becomes of each class of the SDK. A test fails when the SDK gains one that is not here.
 #: "request": decided by status and code, see `_translate_request`.

@@ -92,6 +92,23 @@ def background_budget(context: Context, now: Callable[[], float] = time.monotoni
     return reserve
 
 
+def patient_budget(context: Context, within_s: float) -> Reserve:
+    """As `background_budget`, but waits for its share; Throttled when `within_s` seconds are over."""
+    reserve, rate = background_budget(context), context.stripe_or_raise.rate
+    until = time.monotonic() + within_s
+
+    async def reserve_patiently() -> None:
+        while True:
+            try:
+                return await reserve()
+            except Throttled:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(1 / (KEPT_SHARE * rate))
+
+    return reserve_patiently
+
+
 @asynccontextmanager
 async def noting_429(context: Context) -> AsyncIterator[None]:
     """Stripe's 429 within the block halves the rate of every process for a minute; it is raised further."""

@@ -837,7 +837,7 @@ reconciliation_watermark = Table(
     metadata,
     Column("id", Boolean, primary_key=True, server_default=text("true"), comment="always true: one row"),
     Column("read_until", INSTANT, comment="Stripe's events made before it are all here; null: never asked"),
-    Column("looked_at", INSTANT, comment="when Stripe's list of events was last read to its end"),
+    Column("looked_at", INSTANT, comment="when somebody last took a turn at Stripe's list of events"),
     CheckConstraint("id", name="one_row"),
     comment="How far Stripe's own list of events was compared with the inbox",
 )

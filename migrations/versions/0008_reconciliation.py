@@ -28,7 +28,7 @@ def upgrade() -> None:
             "looked_at",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="when Stripe's list of events was last read to its end",
+            comment="when somebody last took a turn at Stripe's list of events",
         ),
         sa.CheckConstraint("id", name=op.f("reconciliation_watermark_one_row_check")),
         sa.PrimaryKeyConstraint("id", name=op.f("reconciliation_watermark_pkey")),

@@ -1,0 +1,21 @@
+"""Reconcile: compare Stripe, mirror, stored answers and cache; name what differs, and have it read again.
+
+A run is a row that says where it stands. It is taken in steps; each step reads Stripe with no transaction
+open and then writes what it found together with its cursor. A process that dies leaves the run to the next.
+"""
+
+from domain.flows.reconcile.run import Progress, begin, carry_out, run_once
+from domain.flows.reconcile.show import Drift, Run, RunDetail, RunPage, list_runs, show_run
+
+__all__ = [
+    "Drift",
+    "Progress",
+    "Run",
+    "RunDetail",
+    "RunPage",
+    "begin",
+    "carry_out",
+    "list_runs",
+    "run_once",
+    "show_run",
+]
