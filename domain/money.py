@@ -4,6 +4,7 @@ Amounts are integer minor units of `currency` (ISO, lower case); times are aware
 """
 
 from datetime import datetime
+from typing import Literal
 
 from msgspec import Struct
 
@@ -95,6 +96,15 @@ class ChargeRefund(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class FundsMove(Struct, frozen=True, kw_only=True):
+    """Money that a dispute took from us or gave back."""
+
+    balance_transaction_id: str
+    #: In the dispute's currency; negative: withdrawn, positive: reinstated.
+    amount_minor: int
+    moved_at: datetime
+
+
 class ChargeDispute(Struct, frozen=True, kw_only=True):
     dispute: Dispute
     charge_id: str
@@ -103,6 +113,7 @@ class ChargeDispute(Struct, frozen=True, kw_only=True):
     #: Stripe's value: fraudulent, duplicate, …
     reason: str
     created_at: datetime
+    funds: tuple[FundsMove, ...] = ()
 
 
 class BoughtLine(Struct, frozen=True, kw_only=True):
@@ -114,6 +125,25 @@ class BoughtLine(Struct, frozen=True, kw_only=True):
     payment_intent_id: str | None = None
     #: The invoice it stands on, or that its session made.
     invoice_id: str | None = None
+    #: Discounts and tax included; None: the invoice's line says it.
+    amount_minor: int | None = None
+    tax_minor: int | None = None
+
+
+class Discount(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A coupon that goes on taking something off: of a subscription, or of one of its items."""
+
+    #: Per cent, a decimal; None: an amount.
+    percent_off: str | None = None
+    #: Per invoice, in `currency`.
+    amount_off_minor: int | None = None
+    currency: str | None = None
+    #: Stripe's value: forever, repeating, once.
+    duration: str = "forever"
+    #: None: no end is known.
+    ends_at: datetime | None = None
+    #: Empty: it applies to every product.
+    product_ids: tuple[str, ...] = ()
 
 
 class PriceTerms(Struct, frozen=True, kw_only=True):
@@ -154,3 +184,58 @@ class BilledSubscription(Struct, frozen=True, kw_only=True):
     #: When its items change to `scheduled_items`; None: no change is waiting.
     scheduled_at: datetime | None
     scheduled_items: tuple[ScheduledItem, ...]
+
+
+# ── what money figures are summed from ──────────────────────────────────────────────────────────────
+
+EntryKind = Literal["payment", "refund", "refund_failed", "dispute", "dispute_reversal"]
+
+
+class SoldLine(Struct, frozen=True, kw_only=True):
+    """A line of the invoice or session that a payment was for."""
+
+    price_id: str | None
+    product_id: str | None
+    #: Discounts and tax included; negative for a credit.
+    amount_minor: int
+    tax_minor: int
+
+
+class Payment(Struct, frozen=True, kw_only=True):
+    """A charge that succeeded, and what it was for."""
+
+    charge_id: str
+    currency: str
+    #: Captured.
+    amount_minor: int
+    paid_at: datetime
+    #: Of the invoice or session; empty: neither is known.
+    lines: tuple[SoldLine, ...] = ()
+    #: Of the whole invoice or session.
+    total_minor: int = 0
+    tax_minor: int = 0
+    #: Paid of the same invoice by earlier payments.
+    paid_before_minor: int = 0
+
+
+class Taken(Struct, frozen=True, kw_only=True):
+    """What a refund or a dispute took of a payment, or gave back again."""
+
+    object_id: str
+    kind: EntryKind
+    happened_at: datetime
+    #: Negative: given back again.
+    amount_minor: int
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One object's part for one app, on the day it happened."""
+
+    object_id: str
+    kind: EntryKind
+    app: str
+    charge_id: str
+    happened_at: datetime
+    currency: str
+    amount_minor: int
+    tax_minor: int

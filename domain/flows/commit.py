@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
+from domain.flows.book_revenue import book_revenue
 from domain.flows.fetch import Fetched
 from domain.flows.judge import Verdict, judge
 from domain.flows.recheck import lagging, set_rechecks, unconfirmed
@@ -152,6 +153,7 @@ async def _write_ours(
     await customers.lock_user(connection, owner.user_key)
     holder = Holder(project=owner.project, user_key=owner.user_key, customer_id=work.claim.target.stripe_id)
     await write_mirror(connection, holder, work.fetched)
+    await book_revenue(connection, holder, work.fetched)
     recomputed = await recompute_user(
         context, connection, owner.user_key, cause=events[-1].type if events else "sync"
     )

@@ -144,6 +144,7 @@ async def _write_payments(connection: Connection, holder: Holder, fetched: Fetch
     for dispute in fetched.disputes.values():
         if dispute.charge_id in mine:
             await money.upsert_dispute(connection, holder, dispute)
+            await money.replace_funds(connection, holder.project, dispute)
 
 
 def _intents_of(holder: Holder, fetched: Fetched) -> set[str]:

@@ -147,15 +147,17 @@ async def upsert_purchase(
         """
         INSERT INTO purchases
             (purchase_id, project, user_key, stripe_customer_id, object_kind, object_id, price_id, product_id,
-             quantity, paid_at, captured_minor, currency, payment_intent_id, stripe_invoice_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+             quantity, paid_at, captured_minor, currency, payment_intent_id, stripe_invoice_id, amount_minor,
+             tax_minor)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
         ON CONFLICT (purchase_id) DO UPDATE SET
             project = excluded.project, user_key = excluded.user_key,
             stripe_customer_id = excluded.stripe_customer_id, price_id = excluded.price_id,
             product_id = excluded.product_id, quantity = excluded.quantity,
             paid_at = greatest(purchases.paid_at, excluded.paid_at),
             captured_minor = excluded.captured_minor, payment_intent_id = excluded.payment_intent_id,
-            stripe_invoice_id = excluded.stripe_invoice_id, read_at = clock_timestamp()
+            stripe_invoice_id = excluded.stripe_invoice_id, amount_minor = excluded.amount_minor,
+            tax_minor = excluded.tax_minor, read_at = clock_timestamp()
         """,
         purchase.purchase_id,
         holder.project,
@@ -171,6 +173,8 @@ async def upsert_purchase(
         bought.currency,
         bought.payment_intent_id,
         bought.invoice_id,
+        bought.amount_minor,
+        bought.tax_minor,
     )
 
 

@@ -163,18 +163,25 @@ async def upsert_charge(connection: Connection, holder: Holder, charge: Charge) 
 
 
 async def upsert_refund(connection: Connection, holder: Holder, found: ChargeRefund) -> None:
+    """Write one refund as read now. When it failed is told by the first read that shows it."""
     await connection.execute(
         """
-        INSERT INTO refunds
+        INSERT INTO refunds AS r
             (stripe_refund_id, project, user_key, stripe_customer_id, charge_id, payment_intent_id, status,
-             amount_minor, currency, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             amount_minor, currency, created_at, ended_at)
+        SELECT $1::text, $2::text, u.user_key, $4::text, $5::text, $6::text, $7::text, $8::bigint, $9::text,
+               $10::timestamptz,
+               CASE WHEN $7 IN ('failed', 'canceled')
+                    THEN greatest($10, coalesce(u.clock_at, clock_timestamp())) END
+        FROM users u WHERE u.user_key = $3
         ON CONFLICT (stripe_refund_id) DO UPDATE SET
             project = excluded.project, user_key = excluded.user_key,
             stripe_customer_id = excluded.stripe_customer_id, charge_id = excluded.charge_id,
             payment_intent_id = excluded.payment_intent_id, status = excluded.status,
             amount_minor = excluded.amount_minor, currency = excluded.currency,
-            created_at = excluded.created_at, read_at = clock_timestamp()
+            created_at = excluded.created_at, read_at = clock_timestamp(),
+            ended_at = CASE WHEN excluded.ended_at IS NULL THEN NULL
+                            ELSE coalesce(r.ended_at, excluded.ended_at) END
         """,
         found.refund.refund_id,
         holder.project,
@@ -214,6 +221,29 @@ async def upsert_dispute(connection: Connection, holder: Holder, found: ChargeDi
         found.dispute.amount_minor,
         found.currency,
         found.created_at,
+    )
+
+
+async def replace_funds(connection: Connection, project: str, found: ChargeDispute) -> None:
+    """Make the moves of money read the dispute's only ones."""
+    await connection.execute(
+        """
+        WITH gone AS (
+            DELETE FROM dispute_funds
+            WHERE stripe_dispute_id = $1 AND NOT balance_transaction_id = ANY($3::text[])
+        )
+        INSERT INTO dispute_funds (balance_transaction_id, stripe_dispute_id, project, amount_minor, moved_at)
+        SELECT f.id, $1, $2, f.amount, f.moved_at
+        FROM unnest($3::text[], $4::bigint[], $5::timestamptz[]) AS f(id, amount, moved_at)
+        ON CONFLICT (balance_transaction_id) DO UPDATE SET
+            stripe_dispute_id = excluded.stripe_dispute_id, project = excluded.project,
+            amount_minor = excluded.amount_minor, moved_at = excluded.moved_at
+        """,
+        found.dispute.dispute_id,
+        project,
+        [moved.balance_transaction_id for moved in found.funds],
+        [moved.amount_minor for moved in found.funds],
+        [moved.moved_at for moved in found.funds],
     )
 
 

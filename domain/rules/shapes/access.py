@@ -169,6 +169,8 @@ class _Line(Struct):
     price: _Price | None = None
     quantity: int | None = None
     currency: str | None = None
+    amount_total: int | None = None
+    amount_tax: int | None = None
 
 
 class _Customer(Struct):
@@ -294,6 +296,8 @@ def _purchases(session: _Session, lines: Sequence[_Line]) -> tuple[BoughtLine, .
             currency=line.currency or session.currency or "",
             payment_intent_id=intent.id if intent else None,
             invoice_id=id_of(session.invoice),
+            amount_minor=line.amount_total,
+            tax_minor=line.amount_tax,
             purchase=Purchase(
                 purchase_id=f"{session.id}/{line.id}",
                 object_id=session.id,

@@ -11,6 +11,7 @@ from domain.money import (
     Charge,
     ChargeDispute,
     ChargeRefund,
+    FundsMove,
     Invoice,
     InvoiceLine,
     InvoicePayment,
@@ -145,6 +146,13 @@ class _Refund(Struct):
     payment_intent: Reference = None
 
 
+class _BalanceTransaction(Struct):
+    id: str
+    amount: int
+    created: int
+    currency: str
+
+
 class _Dispute(Struct):
     id: str
     amount: int
@@ -154,6 +162,7 @@ class _Dispute(Struct):
     reason: str
     status: str
     payment_intent: Reference = None
+    balance_transactions: list[_BalanceTransaction] = []
 
 
 class _Intent(Struct):
@@ -244,6 +253,7 @@ def parse_dispute(answer: dict[str, Any]) -> ChargeDispute:
         currency=found.currency,
         reason=found.reason,
         created_at=when(found.created),
+        funds=tuple(_funds(found, moved) for moved in found.balance_transactions),
     )
 
 
@@ -277,6 +287,16 @@ def purchases_of_invoice(invoice: Invoice) -> tuple[BoughtLine, ...]:
         )
         for line in invoice.lines
         if line.is_one_time and line.price_id is not None and line.product_id is not None
+    )
+
+
+def _funds(dispute: _Dispute, moved: _BalanceTransaction) -> FundsMove:
+    """A balance in another currency than the payment's says when and which way; the dispute says how much."""
+    whole = dispute.amount if moved.amount > 0 else -dispute.amount
+    return FundsMove(
+        balance_transaction_id=moved.id,
+        amount_minor=moved.amount if moved.currency == dispute.currency else whole,
+        moved_at=when(moved.created),
     )
 
 
