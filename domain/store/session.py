@@ -74,8 +74,18 @@ class Database:
         Raises:
             Unavailable: Postgres is away, too slow, or chose this transaction in a deadlock.
         """
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                # `connection` ends, and the transaction with it: ROLLBACK would wait for a server that hangs.
+                raise
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
@@ -100,7 +110,12 @@ class Database:
         try:
             pool = await self._open()
             async with pool.acquire(timeout=self._timeout_s) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncio.CancelledError:
+                    # Out of time: whoever waits must not wait as long again until the server has answered.
+                    connection.terminate()
+                    raise
         except AWAY as error:
             # A commit whose answer got lost may or may not have happened: every caller can run again.
             raise Unavailable(f"Postgres did not answer: {type(error).__name__}") from error

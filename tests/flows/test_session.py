@@ -142,3 +142,25 @@ async def test_no_statement_makes_the_driver_ask_the_server_what_an_array_is(con
             for name, value in values.items():
                 assert await connection.fetchval(f"SELECT $1::{name}[]", value) == value
     assert [query for query in asked if not query.startswith("SELECT $1::")] == []
+
+
+async def test_who_runs_out_of_time_does_not_wait_for_a_server_that_hangs(settings: Settings) -> None:
+    proxy = Proxy(settings.database_url.reveal())
+    await proxy.start()
+    database = Database(proxy.url, name="test", timeout_s=30.0)
+
+    async def write_slowly() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("UPDATE stripe_budget SET slow_until = clock_timestamp()")
+            proxy.stall()
+            await connection.execute("SELECT 1")
+
+    # Half a minute for each of ROLLBACK and the reset of the connection, if anybody waited for them.
+    async with asyncio.timeout(10):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(write_slowly(), timeout=0.3)
+    await proxy.restore()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT slow_until = '-infinity' FROM stripe_budget")
+    await database.close()
+    await proxy.stop()
