@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from domain.errors import Unknown
 from domain.model import Entitlement, EntitlementSet, Facts, FeatureValue, Reason
 from domain.rules.catalog import Catalog, Feature, is_nothing
+from domain.rules.catalog.fields import MOST
 from domain.rules.merge import Claim, merge_claims
 from domain.rules.moment import Judged, Moment, earliest, judge, latest, read_sources
 from domain.rules.sources import RANK, Source
@@ -90,6 +91,9 @@ def _merged(feature: Feature, moment: Moment) -> Entitlement | None:
     if adds and isinstance(value, int):
         value += sum(add.value for add in adds if isinstance(add.value, int))
         made = [*made, *adds]
+    if feature.type == "integer" and isinstance(value, int):
+        # Sums and quantities may pass what every JSON reader keeps exact; no limit anybody means is as high.
+        value = min(value, MOST)
     return _granted(feature, moment, value, made)
 
 

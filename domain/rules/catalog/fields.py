@@ -184,10 +184,13 @@ def is_integer(value: object, least: int = 0, most: int = MOST) -> TypeGuard[int
 
 
 def read_texts(value: object) -> tuple[str, ...] | None:
-    """The list's texts; None where it is no list of different texts that are not empty."""
+    """The list's texts; None where it is no list of different texts that are not empty.
+
+    None of them has a NUL: Postgres stores none, so the answer could not be kept.
+    """
     if not isinstance(value, list):
         return None
-    texts = tuple(text for text in value if isinstance(text, str) and text)
+    texts = tuple(text for text in value if isinstance(text, str) and text and "\0" not in text)
     return texts if len(set(texts)) == len(value) else None
 
 

@@ -107,6 +107,8 @@ class Question(Given):
             return None
         for grant in adds:
             value += self.added(grant)
+        if self.feature.type == "integer" and value != UNLIMITED:
+            value = min(value, 2**53 - 1)
         ends = [self.end_of(voice) for voice in winners] + [
             first_of(grant.expires_at, grant.revoked_at) for grant in adds
         ]

@@ -7,6 +7,7 @@ import pytest
 
 from domain.rules.catalog import (
     Catalog,
+    Feature,
     GrantValue,
     decode_catalog,
     encode_catalog,
@@ -19,6 +20,7 @@ from domain.rules.catalog import (
     stripe_objects,
     with_older_grants,
 )
+from domain.rules.catalog.values import fits
 from tests.unit.rules.builders import CATALOG, CATALOG_TOML, make_catalog
 
 
@@ -124,3 +126,9 @@ def test_every_stripe_price_is_mapped_back_to_its_plan() -> None:
         plan = plan_of(CATALOG, price["id"], price["product"])
         assert plan is not None
         assert plan.key == price["metadata"]["tollhouse_plan"]
+
+
+def test_a_text_with_nul_is_no_value_of_a_set() -> None:
+    formats = Feature(key="formats", type="set")
+    assert fits(formats, ["png", "\N{PILE OF POO}"])
+    assert not fits(formats, ["png", "a\0b"])

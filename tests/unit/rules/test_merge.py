@@ -80,6 +80,14 @@ def test_unlimited_beats_every_number() -> None:
     assert [source.plan for source in answer.sources] == ["boost"]
 
 
+def test_a_number_that_json_would_round_is_the_largest_that_it_keeps() -> None:
+    largest = 2**53 - 1
+    many = make_subscription(items=(make_item("pro", quantity=largest),))
+    assert ask("seats", many).value == largest
+    assert ask("credits", sub("pro", 1), make_grant("add", "credits", value=largest)).value == largest
+    assert ask("credits", sub("pro", 1), make_grant("allow", "credits", value=largest)).value == largest
+
+
 def test_a_limited_integer_says_that_it_is_not_unlimited() -> None:
     assert ask("seats", sub("pro")).unlimited is False
 
