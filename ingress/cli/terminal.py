@@ -91,8 +91,15 @@ def fail(error: TollhouseError, *, as_json: bool) -> NoReturn:
     else:
         click.secho(_printable(f"tollhouse: {error.detail}"), err=True)
         for field in fields:
-            click.secho(_printable(f"  {field['field']}: {field['detail']}"), err=True)
+            click.secho(_printable(f"  {_as_written(field['field'])}: {field['detail']}"), err=True)
     sys.exit(exit_code(error))
+
+
+def _as_written(field: str) -> str:
+    """The option of this command that fills the field, as its caller wrote it; else the field."""
+    context = click.get_current_context(silent=True)
+    options = {} if context is None else {one.name: one.opts[0] for one in context.command.params}
+    return options.get(field) or options.get(field.removesuffix("_at")) or field
 
 
 def exit_code(error: TollhouseError) -> int:

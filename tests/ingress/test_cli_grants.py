@@ -132,7 +132,7 @@ WRONG_CALLS = [
     (("grant", *TO_U17, "--plan", "pro", "--value", "5", *WHY), "value: leave it out"),
     (("grant", *TO_U17, "--plan", "pro", "--expires", "soon", *WHY), "--expires: is 'soon': write"),
     (("grant", *TO_U17, "--plan", "pro", "--expires", "9999999d", *WHY), "--expires: is '9999999d'"),
-    (("grant", *TO_U17, "--plan", "pro", "--expires", "2020-01-01", *WHY), "expires_at: is in the past"),
+    (("grant", *TO_U17, "--plan", "pro", "--expires", "2020-01-01", *WHY), "--expires: is in the past"),
     (("grant", *TO_U17, "--plan", "pro", "--expires", "9999-12-31T23:00:00-14:00", *WHY), "--expires: is"),
     (("grant", *TO_U17, "--plan", "pro", "--effect", "give", *WHY), "'give' is not one of"),
     (("grant", *TO_U17, "--plan", "pro"), "Missing option '--reason'"),
