@@ -28,6 +28,8 @@ from domain.telemetry import get_logger
 
 log = get_logger()
 
+#: Between two readings of the list, and what one turn of the scheduler gives to it.
+EVERY_S, TURN_S = 600.0, 20.0
 #: Stripe takes at most so many types per call.
 MOST_TYPES = 20
 #: Stripe lists events for 30 days; older ones are found by the full pass only.
@@ -69,10 +71,21 @@ async def fill_gaps(context: Context, *, within_s: float, is_check: bool = False
             await filler.fill(watermark, time.monotonic() + within_s)
     except Throttled:
         filler.is_whole = False
+        await filler.note_unfinished()
     filled = filler.filled()
     if filled.missing:
         log.warning("events_missed", events=len(filled.missing), checked=is_check)
     return filled
+
+
+async def fill_gaps_due(context: Context) -> tuple[int, ...]:
+    """A scheduler's turn, every ten minutes by whoever is first; answers the targets that may be rung."""
+    if not context.settings.reconcile_enabled:
+        return ()
+    async with context.database.connection() as connection:
+        if not await reconciliation.take_turn(connection, every_s=EVERY_S):
+            return ()
+    return (await fill_gaps(context, within_s=TURN_S)).owed
 
 
 class _Filler:
@@ -108,6 +121,10 @@ class _Filler:
             await self._advance(ends_at, is_whole=is_last)
             begins_at = ends_at
         self.is_whole = begins_at >= horizon
+
+    async def note_unfinished(self) -> None:
+        """The next turn is now, and begins with the day that was not finished."""
+        await self._advance(None, is_whole=False)
 
     async def _take_slice(self, begins_at: datetime, ends_at: datetime) -> None:
         created = {"gte": int(begins_at.timestamp()), "lte": int(ends_at.timestamp())}

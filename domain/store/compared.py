@@ -185,7 +185,7 @@ async def list_users(
         """
         SELECT u.user_key, u.project, u.user_id,
                u.catalog_version < p.catalog_version
-               OR (u.next_boundary_at <= clock_timestamp() AND u.clock_at IS NULL)
+               OR coalesce(u.next_boundary_at <= clock_timestamp() AND u.clock_at IS NULL, false)
                OR EXISTS (
                    SELECT 1 FROM stripe_customers c
                    JOIN sync_targets t ON (t.kind, t.stripe_id) = ('customer', c.stripe_customer_id)
