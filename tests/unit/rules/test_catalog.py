@@ -129,6 +129,6 @@ def test_every_stripe_price_is_mapped_back_to_its_plan() -> None:
 
 
 def test_a_text_with_nul_is_no_value_of_a_set() -> None:
-    formats = Feature(key="formats", type="set")
+    formats = Feature(key="formats", type="set", apps=("tool",))
     assert fits(formats, ["png", "\N{PILE OF POO}"])
     assert not fits(formats, ["png", "a\0b"])
