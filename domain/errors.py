@@ -159,9 +159,6 @@ class NoRequest(Rejected):
 
     code = "malformed_http"
 
-    def __init__(self) -> None:
-        super().__init__("This is no HTTP/1.1 request that can be understood.")
-
 
 class RequestTimeout(Rejected):
     """A request was begun and did not arrive whole."""
@@ -169,21 +166,12 @@ class RequestTimeout(Rejected):
     status = 408
     code = "request_timeout"
 
-    def __init__(self, within_s: float) -> None:
-        super().__init__(f"The request did not arrive within {within_s:g} s: send it again, all at once.")
-
 
 class HeadTooLarge(Rejected):
     """The request line and headers are over the limit."""
 
     status = 431
     code = "head_too_large"
-
-    def __init__(self, most_bytes: int, most_headers: int) -> None:
-        super().__init__(
-            f"The request line and headers are larger than {most_bytes // 1024} KiB, or more than "
-            f"{most_headers} headers."
-        )
 
 
 class Unavailable(TollhouseError):

@@ -25,6 +25,8 @@ BODY_GRACE_S = 1.0
 #: How long the rest of an answer may wait to be read once the connection is over.
 UNREAD_S = 5.0
 
+_TOO_LARGE = f"The request line and headers are larger than {HEAD_BYTES // 1024} KiB, or more than {MOST_HEADERS} headers."
+
 
 class Limits(Struct, frozen=True):
     """`arrival_s`: from the first byte of a request to its last."""
@@ -57,7 +59,7 @@ class Connection(HttpToolsProtocol):
         if not self._is_in_head or self.transport.is_closing():
             return
         if self._head_bytes > HEAD_BYTES:
-            self._refuse(HeadTooLarge(HEAD_BYTES, MOST_HEADERS))
+            self._refuse(HeadTooLarge(_TOO_LARGE))
         elif self._arriving_since is None and self.timeout_keep_alive_task is None and self._is_idle():
             # Empty lines between requests: the parser skips them, and they have ended uvicorn's patience.
             self._arriving_since = self.loop.time()
@@ -69,7 +71,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > MOST_HEADERS or (self._head_bytes > HEAD_BYTES and self._is_head_too_large()):
-            self._refusal = HeadTooLarge(HEAD_BYTES, MOST_HEADERS)
+            self._refusal = HeadTooLarge(_TOO_LARGE)
             # The parser stops, and uvicorn refuses the request.
             raise self._refusal
         self._is_in_head = False
@@ -83,7 +85,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, replaced by a problem
         """What is no HTTP, as a problem."""
-        self._refuse(self._refusal or NoRequest())
+        self._refuse(self._refusal or NoRequest("This is no HTTP/1.1 request that can be understood."))
 
     def end_if_late(self, now: float) -> str | None:
         """Why the connection was ended, or None. `now` is the loop's time."""
@@ -98,7 +100,10 @@ class Connection(HttpToolsProtocol):
         limit_s = self.limits.arrival_s + (0 if self._is_in_head else BODY_GRACE_S)
         if now - self._arriving_since < limit_s:
             return None
-        self._refuse(RequestTimeout(self.limits.arrival_s))
+        within = f"{self.limits.arrival_s:g} s"
+        self._refuse(
+            RequestTimeout(f"The request did not arrive within {within}: send it again, all at once.")
+        )
         return "head" if self._is_in_head else "body"
 
     def _refuse(self, refused: Rejected) -> None:

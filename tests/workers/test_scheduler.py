@@ -119,6 +119,8 @@ def test_the_table_of_jobs_is_what_runs() -> None:
         "fire_timers",
         "recompute_due",
         "number_changes",
+        "expire_payloads",
+        "measure_backlog",
         "prune_idempotency_keys",
     ]
 
