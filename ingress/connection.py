@@ -25,7 +25,10 @@ BODY_GRACE_S = 1.0
 #: How long the rest of an answer may wait to be read once the connection is over.
 UNREAD_S = 5.0
 
-_TOO_LARGE = f"The request line and headers are larger than {HEAD_BYTES // 1024} KiB, or more than {MOST_HEADERS} headers."
+_TOO_LARGE = (
+    f"The request line and headers are larger than {HEAD_BYTES // 1024} KiB, "
+    f"or more than {MOST_HEADERS} headers."
+)
 
 
 class Limits(Struct, frozen=True):
