@@ -2,7 +2,7 @@
 
 from starlette.routing import Router
 
-from ingress import admin, billing, checkout, health, pages, portal, read, subscription
+from ingress import admin, billing, checkout, health, metrics, pages, portal, read, subscription
 from ingress.lifespan import lifespan_of
 from ingress.middleware import Edge
 from ingress.operation import larger_bodies
@@ -13,6 +13,7 @@ ROUTES = [
     *subscription.ROUTES,
     *portal.ROUTES,
     *billing.ROUTES,
+    *metrics.ROUTES,
     *admin.ROUTES,
     *health.ROUTES,
 ]

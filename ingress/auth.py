@@ -73,6 +73,15 @@ def choose_project(principal: Principal, parameters: Mapping[str, str]) -> str:
     return _choose("project", principal.project, parameters)
 
 
+def choose_named(principal: Principal, project: str) -> str:
+    """The project that a path names, for every kind of key.
+
+    Raises:
+        Forbidden: the key is another project's.
+    """
+    return _choose("project", principal.project, {"project": project})
+
+
 def choose_project_or_all(principal: Principal, parameters: Mapping[str, str]) -> str | None:
     """As `choose_project`; None: an operator of all leaves it open, and means also what is nobody's."""
     if principal.kind == "operator" and principal.project is None and "project" not in parameters:

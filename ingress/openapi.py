@@ -17,7 +17,7 @@ from ingress.problem_codes import CODES
 from ingress.schemas import describe_types, portable
 
 VERSION = "1"
-JSON, PROBLEM = "application/json", "application/problem+json"
+JSON, PROBLEM, CSV = "application/json", "application/problem+json", "text/csv"
 
 #: By the first words of a path, so that a new door needs no tag of its own.
 TAGS = (
@@ -38,8 +38,12 @@ _OF_ALL = ("invalid", "internal_error", "unavailable", "database_away", "deadlin
 _OF_KEY = ("unauthorized", "missing_scope", "rate_limited", "too_many_failed_logins")
 _OF_BODY = ("malformed_json", "unsupported_media_type", "body_too_large")
 _OF_REPEATS = ("idempotency_key_reused", "idempotency_in_flight")
-_OF_TENANT = {"app": ("wrong_project", "wrong_app"), "project": ("wrong_project", "wrong_kind")}
-_OF_TENANT["all"] = _OF_TENANT["project"]
+_OF_TENANT: dict[str, tuple[str, ...]] = {
+    "app": ("wrong_project", "wrong_app"),
+    "project": ("wrong_project", "wrong_kind"),
+    "named": ("wrong_project",),
+    "all": ("wrong_project", "wrong_kind"),
+}
 
 _TENANT_SAYS = {
     "app": "Which app: for keys of a project or of an operator; an app's key says it.",
@@ -148,9 +152,10 @@ def _query_parameter(field: msgspec.structs.FieldInfo, example: Example) -> dict
     said = schema.pop("description", "")
     if not field.required and field.default is not None:
         schema["default"] = field.default
-    shown = {"example": example.query[field.name]} if field.name in example.query else {}
+    named = field.encode_name
+    shown = {"example": example.query[named]} if named in example.query else {}
     return {
-        "name": field.name,
+        "name": field.encode_name,
         "in": "query",
         "required": field.required,
         "description": said,
@@ -189,6 +194,8 @@ def _answers(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]
         described: dict[str, Any] = {"description": HTTPStatus(status).phrase}
         if type_ is not None:
             described["content"] = {JSON: {"schema": schemas[type_]}}
+            if operation.is_table:
+                described["content"][CSV] = {"schema": {"type": "string"}}
         said[str(status)] = described
     return said
 

@@ -47,7 +47,7 @@ from domain.flows.authenticate import Principal
 from domain.flows.manage_keys import Scope
 from domain.flows.record_action import Operator
 from ingress.acting import find_idempotency_key, operator_of
-from ingress.auth import authenticate, choose_app, choose_project, choose_project_or_all
+from ingress.auth import authenticate, choose_app, choose_named, choose_project, choose_project_or_all
 from ingress.lifespan import Running
 from ingress.wire import NoQuery, parse_query, parse_query_struct, read_body
 
@@ -56,13 +56,15 @@ Body = TypeVar("Body")
 Said = TypeVar("Said")
 Method = Literal["GET", "POST"]
 
-#: Whom a request concerns: an app, a project, or what its key may see (`project=` is free for an operator of
-#: all). Each adds the parameters that keys of other kinds need. None: no key is asked for.
-Of = Literal["app", "project", "all"]
+#: Whom a request concerns: an app, a project, the project that the path's `{project}` names (which keys of
+#: its apps may ask for too), or what its key may see (`project=` is free for an operator of all). Each adds
+#: the parameters that keys of other kinds need. None: no key is asked for.
+Of = Literal["app", "project", "named", "all"]
 
 TENANT_PARAMETERS: dict[Of | None, frozenset[str]] = {
     "app": frozenset({"app", "project"}),
     "project": frozenset({"project"}),
+    "named": frozenset(),
     "all": frozenset({"project"}),
     None: frozenset(),
 }
@@ -109,6 +111,8 @@ class Operation(Struct, frozen=True, kw_only=True, dict=True):
     is_acting: bool = False
     #: Whether `Idempotency-Key` makes it safe to send again.
     is_repeatable: bool = False
+    #: Whether 200 is a table too: text/csv where `Accept` or `format=csv` asks for it.
+    is_table: bool = False
     #: Largest body, in bytes; None: the limit of every path.
     body_bytes: int | None = None
     example: Example = _NO_EXAMPLE
@@ -116,7 +120,7 @@ class Operation(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def known(self) -> frozenset[str]:
         """Every query parameter that it takes."""
-        own = frozenset(field.name for field in msgspec.structs.fields(self.query))
+        own = frozenset(field.encode_name for field in msgspec.structs.fields(self.query))
         return own | TENANT_PARAMETERS[self.of]
 
 
@@ -226,6 +230,7 @@ def operation(
     names: Mapping[str, str] = MappingProxyType({}),
     is_acting: bool = False,
     is_repeatable: bool = False,
+    is_table: bool = False,
     body_bytes: int | None = None,
     example: Example = _NO_EXAMPLE,
 ) -> Callable[[Callable[[Call[Query, Body]], Awaitable[Response]]], Door]:
@@ -248,6 +253,7 @@ def operation(
             names=names,
             is_acting=is_acting,
             is_repeatable=is_repeatable,
+            is_table=is_table,
             body_bytes=body_bytes,
             example=example,
         )
@@ -266,7 +272,7 @@ async def _take_apart(declared: Operation, request: Request) -> Call[Any, Any]:
         raise Broken(f"{declared.name} asks for no key: it needs a handler of its own.")
     principal = await authenticate(request.scope, Running.of(request.scope).keys, declared.scope)
     parameters = parse_query(request.scope["query_string"], declared.known)
-    whose = _choose(declared.of, principal, parameters)
+    whose = _choose(declared.of, principal, parameters, request.path_params)
     own = {name: text for name, text in parameters.items() if name not in TENANT_PARAMETERS[declared.of]}
     query = parse_query_struct(own, declared.query)
     operator = operator_of(request.scope, principal) if declared.is_acting else None
@@ -284,12 +290,16 @@ async def _take_apart(declared: Operation, request: Request) -> Call[Any, Any]:
     )
 
 
-def _choose(of: Of, principal: Principal, parameters: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _choose(
+    of: Of, principal: Principal, parameters: Mapping[str, str], path: Mapping[str, str]
+) -> tuple[str | None, str | None]:
     match of:
         case "app":
             return choose_app(principal, parameters)
         case "project":
             return choose_project(principal, parameters), None
+        case "named":
+            return choose_named(principal, path["project"]), None
         case "all":
             return choose_project_or_all(principal, parameters), None
 

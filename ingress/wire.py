@@ -179,7 +179,7 @@ def _shapes(type_: Hashable) -> dict[str, _Shape]:
         said = next((case["description"] for case in cases if "description" in case), None)
         values = [value for case in cases for value in case.get("enum", ())]
         types = frozenset(case["type"] for case in cases if "type" in case)
-        shapes[field.name] = _Shape(types, said or ", ".join(map(str, values)) or None)
+        shapes[field.encode_name] = _Shape(types, said or ", ".join(map(str, values)) or None)
     return shapes
 
 

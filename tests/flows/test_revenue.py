@@ -1,0 +1,96 @@
+"""Money figures against an independent sum over the simulator's books."""
+
+import os
+from collections import defaultdict
+from datetime import date
+
+from domain.flows.figures import FiguresWish
+from domain.flows.measure_revenue import Revenue, list_revenue_entries, measure_revenue
+from domain.store.revenue import ListedEntry
+from tests.flows.event_path import EventPath
+from tests.flows.money_histories import Histories, sum_apps, sum_books
+
+#: In `make prove` a thousand; here enough to have every kind of history.
+COUNT = int(os.environ.get("MONEY_HISTORIES", "40"))
+SEED = int(os.environ.get("SEED", "1"))
+WHOLE = FiguresWish(since=date(2026, 7, 1), until=date(2027, 1, 1))
+FIGURES = ("gross", "tax", "refunded", "disputed")
+
+
+async def test_figures_are_what_the_books_say_to_the_minor_unit(path: EventPath) -> None:
+    histories = Histories(path, seed=SEED)
+    await histories.sell_everywhere()
+    customers = [await histories.live(f"u_{number}") for number in range(COUNT)]
+    await histories.read_all(customers)
+    found = await measure_revenue(path.context, "acme", WHOLE)
+    assert_months(found, path)
+    assert_apps_add_up(found)
+    assert_apps_have_their_weights(found, path)
+    entries = await all_entries(path)
+    assert_entries_add_up(found, entries)
+    await histories.read_all(customers)
+    assert await measure_revenue(path.context, "acme", WHOLE) == found
+
+
+def assert_months(found: Revenue, path: EventPath) -> None:
+    """Every month and currency, on the days of the project's own zone."""
+    books = sum_books(path.stripe.account, "Europe/Berlin")
+    said = {
+        (f"{row.since:%Y-%m}", row.currency): {name: getattr(row.total, name) for name in FIGURES}
+        for row in found.data
+    }
+    assert {place: sums for place, sums in said.items() if any(sums.values())} == {
+        place: {name: sums[name] for name in FIGURES} for place, sums in books.items() if any(sums.values())
+    }
+    assert {row.currency for row in found.data} == {"usd", "jpy", "kwd"}
+    assert all(sum(sums[name] for sums in books.values()) for name in FIGURES)
+
+
+def assert_apps_add_up(found: Revenue) -> None:
+    for row in found.data:
+        for name in (*FIGURES, "refunded_tax", "disputed_tax", "net"):
+            assert sum(getattr(sums, name) for sums in row.apps.values()) == getattr(row.total, name)
+
+
+def assert_apps_have_their_weights(found: Revenue, path: EventPath) -> None:
+    """Each payment is rounded once, by less than a unit."""
+    gross: dict[tuple[str, str], int] = defaultdict(int)
+    for row in found.data:
+        for app, sums in row.apps.items():
+            gross[app, row.currency] += sums.gross
+    exact = sum_apps(path.stripe.account)
+    payments = len(path.stripe.account.rows["charge"])
+    assert gross.keys() == exact.keys()
+    assert all(abs(gross[place] - exact[place]) < payments for place in exact)
+
+
+async def all_entries(path: EventPath) -> list[ListedEntry]:
+    entries: list[ListedEntry] = []
+    cursor = None
+    while True:
+        page = await list_revenue_entries(path.context, "acme", WHOLE, cursor=cursor, limit=7)
+        entries += page.data
+        cursor = page.next_cursor
+        if cursor is None:
+            return entries
+
+
+def assert_entries_add_up(found: Revenue, entries: list[ListedEntry]) -> None:
+    """What is listed is what is summed; a payment given back wholly has left nothing of any app or tax."""
+    sums: dict[tuple[str, str], int] = defaultdict(int)
+    left: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    apps_left: dict[tuple[str, str | None], int] = defaultdict(int)
+    for entry in entries:
+        sign = 1 if entry.kind == "payment" else -1
+        sums[entry.kind.partition("_")[0], entry.currency] += entry.amount_minor
+        left[entry.charge_id][0] += sign * entry.amount_minor
+        left[entry.charge_id][1] += sign * entry.tax_minor
+        apps_left[entry.charge_id, entry.app] += sign * entry.amount_minor
+    for currency, total in found.totals.items():
+        assert sums["payment", currency] == total.gross
+        assert sums["refund", currency] == total.refunded
+        assert sums["dispute", currency] == total.disputed
+    gone = {charge for charge, (amount, _) in left.items() if amount == 0}
+    assert gone
+    assert all(left[charge] == [0, 0] for charge in gone)
+    assert all(amount == 0 for (charge, _), amount in apps_left.items() if charge in gone)
