@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from deploy.local.environment import Ports, without_ours
 from deploy.local.lock import find_holder
@@ -67,17 +66,6 @@ def running_up(state, *words, servers=None):
         finally:
             process.terminate()
             process.wait(timeout=START_TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    return tmp_path_factory.mktemp("a b") / "it's state"
-
-
-@pytest.fixture(scope="module")
-def up(state):
-    with running_up(state) as started:
-        yield started
 
 
 def ask(ready, app="acme/editor", user_id="u_1"):
