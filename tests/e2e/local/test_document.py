@@ -24,10 +24,12 @@ from ingress.operation import Operation
 from tests.e2e.local.test_embedded_deployment import running_up
 
 IS_LONG = os.environ.get("ATTACKS") == "long"
-#: Whose key asks, and what such a key must say besides; a project's key may ask everything.
+#: Whose key asks, and what such a key must say besides. A project's key may ask everything; the app's comes
+#: first, because the others revoke and rotate the keys of apps.
 ROLES: dict[str, dict[str, str]] = {
+    **({"app": {}} if IS_LONG else {}),
     "project": {"app": "editor"},
-    **({"app": {}, "operator": {"app": "editor", "project": "acme"}} if IS_LONG else {}),
+    **({"operator": {"app": "editor", "project": "acme"}} if IS_LONG else {}),
 }
 UNLIMITED = ("--setting", "write_rate=0", "--setting", "read_rate=0", "--setting", "failed_login_rate=0")
 
@@ -65,7 +67,7 @@ def test_every_example_of_the_document_works_as_it_stands(deployment: Deployment
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_request_made_from_the_document_breaks_the_api(
-    deployment: Deployment, role: str, tmp_path: Path
+    deployment: Deployment, role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A-30: every answer is one that the document says, and a request it forbids is refused."""
     _configure(tmp_path, ROLES[role])
@@ -76,6 +78,8 @@ def test_no_request_made_from_the_document_breaks_the_api(
     made = re.search(r"(\d+) generated", run.stdout)
     assert made is not None
     assert int(made[1]) > 2 * len(OPERATIONS)
+    with capsys.disabled():
+        print(f"\nA-30: {made[0]} for {len(OPERATIONS)} operations with a key of kind {role}, 0 failures")  # noqa: T201
 
 
 def _send(
@@ -170,7 +174,7 @@ def _schemathesis(deployment: Deployment, role: str) -> list[str]:
     return [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{deployment.url}/openapi.json"),
         *("--header", f"Authorization: Bearer {deployment.keys[role]}"),
-        *("--phases", phases, "--max-examples", "100" if IS_LONG else "2"),
+        *("--phases", phases, "--max-examples", "20" if IS_LONG else "2"),
         *("--seed", os.environ.get("SEED", "1"), "--generation-database", "none", "--no-shrink"),
         *("--continue-on-failure", "--no-color", "--warnings", "off"),
     ]
