@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from deploy.local import demo_operator, demo_steps
+from deploy.local import demo_operator, demo_steps, demo_subscription
 from deploy.local.demo_steps import Mismatch, Story
 from deploy.local.environment import ROOT, Ports
 from deploy.local.ports import is_free
@@ -29,6 +29,7 @@ PREFERRED_PORT_BASE = 8000
 LEASE_S = 3
 SETTINGS = {"lease_s": LEASE_S, "fetch_timeout_s": 2.5, "ring_again_s": 2}
 RECOVERY_TIMEOUT_S = 20.0
+STEPS = (*demo_steps.STEPS, *demo_subscription.STEPS, *demo_operator.STEPS)
 
 
 def run_demo(directory: Path, say: Callable[[str], None]) -> int:
@@ -123,7 +124,7 @@ def deployment(state: State, base: int, say: Callable[[str], None]) -> Iterator[
 
 def tell(story: Story, state: State, say: Callable[[str], None]) -> bool:
     """Run the steps; True when one of them failed (and said so)."""
-    for number, step in enumerate((*demo_steps.STEPS, *demo_operator.STEPS), 1):
+    for number, step in enumerate(STEPS, 1):
         try:
             line = step(story)
         except (Mismatch, NoAnswer) as error:
@@ -140,4 +141,4 @@ def summarise(story: Story, took_s: float, say: Callable[[str], None]) -> None:
         say(f"  {what:<50} {figure:>14}")
     say("")
     say("Next: `make up` keeps all this running on port 8000 with its own data, `make down` stops it;")
-    say("README.md shows the calls of a micro-app, docs/event-path.md how an event becomes an answer.")
+    say("docs/integration_guide.md is for a team with an app, docs/event-path.md tells how it works.")

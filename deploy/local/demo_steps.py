@@ -79,7 +79,7 @@ def ask_before_buying(story: Story) -> str:
 def buy_a_subscription(story: Story) -> str:
     """Checkout, hosted page, webhooks shuffled and doubled, readable: one purchase as everybody sees it."""
     session = open_checkout(story, BUYER, {"plan": "pro", "price": "month", "quantity": 5})
-    story.say(f"  checkout session {session['id']}, {session['url']}")
+    story.say(f"  the page to pay on: {session['url']}")
     expect(200, control(story, "deliver", {"mode": "shuffle", "duplicate": 2}))
     clicked_at = pay_on_the_hosted_page(session["url"])
     story.say("  paid on the hosted page; Stripe delivers the events in random order, each twice")
@@ -89,7 +89,7 @@ def buy_a_subscription(story: Story) -> str:
     expect_equal(5, answer["entitlements"]["seats"]["value"])
     story.attempts = wait_for_deliveries_to_end(story, clicked_at)
     for name in (FEATURE, "seats"):
-        story.say(f"  {json.dumps({name: answer['entitlements'][name]})}")
+        story.say(f"  {name}: {in_short(answer['entitlements'][name])}")
     first = min(attempt["started_at"] for attempt in story.attempts)
     took = f"{(readable_at - first) * 1000:.0f} ms"
     story.figures.append(("Stripe's first delivery → readable, first purchase", took))
@@ -266,6 +266,12 @@ def kill_the_worker(story: Story) -> list[int]:
 
 def control(story: Story, verb: str, wish: dict[str, Any]) -> Answer:
     return request("POST", f"{story.ready.stripe_url}/_sim/{verb}", send_json=wish)
+
+
+def in_short(found: dict[str, Any]) -> str:
+    """What the app acts on, and what made it so."""
+    (source,) = found["sources"]
+    return f"{json.dumps(found['value'])}, {found['reason']}: {source['id']}, plan {source['plan']}"
 
 
 def entitlement(answer: dict[str, Any]) -> dict[str, Any]:

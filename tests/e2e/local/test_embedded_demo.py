@@ -17,6 +17,7 @@ from deploy.local.demo_steps import (
     ask_before_buying,
     pay_on_the_hosted_page,
 )
+from deploy.local.demo_subscription import press
 from deploy.local.ports import free_port
 from deploy.local.state import Ready, State
 from deploy.local.web import Connection
@@ -136,6 +137,12 @@ def test_a_page_without_a_way_to_pay_is_not_paid():
         pytest.raises(Mismatch, match="a form that pays"),
     ):
         pay_on_the_hosted_page(url)
+
+
+def test_a_portal_that_does_not_let_the_customer_cancel_fails_its_step():
+    page = b'<form action="/p/session/bps_1/payment-method"><button>Update</button></form>'
+    with answering(page) as url, pytest.raises(Mismatch, match="a form to /cancel"):
+        press(f"{url}/p/session/bps_1", "/cancel")
 
 
 def test_a_form_is_sent_with_the_fields_its_page_filled_in():
