@@ -39,6 +39,7 @@ CODES: dict[str, Code] = {
     "wrong_kind": Code(403, "an app's key cannot do this", "take a key of the project or of an operator"),
     "wrong_project": Code(403, "the key is another project's", "take a key of this project"),
     "not_found": Code(404, "nothing is at this path", "compare the path with this document"),
+    "not_found_anywhere": Code(404, "nothing is named so", "the detail says where was looked"),
     "unknown_app": Code(404, "the project's catalog has no such app", _NEAREST),
     "unknown_checkout": Code(404, "the app has opened no such checkout", "compare the id"),
     "unknown_customer": Code(404, "Stripe or we know no such customer", "compare the id"),
@@ -47,6 +48,7 @@ CODES: dict[str, Code] = {
     "unknown_feature": Code(404, "the app has or sees no such feature", _NEAREST),
     "unknown_grant": Code(404, "the project has no such grant", "list its grants"),
     "unknown_key": Code(404, "there is no such key", "list the keys"),
+    "unknown_run": Code(404, "there is no such reconciliation", "list the runs"),
     "unknown_project": Code(404, "no catalog of this project was applied", _NEAREST),
     "unknown_user": Code(404, "the project knows no such user", "check the user's id"),
     "method_not_allowed": Code(405, "the path takes other methods", "`Allow` lists them"),
@@ -58,6 +60,7 @@ CODES: dict[str, Code] = {
     "customer_taken": Code(409, "the customer is another user's", "look whose it is before taking it"),
     "idempotency_in_flight": Code(409, "the same call is under way", _LATER),
     "key_ended": Code(409, "the key is over already", "make a new one"),
+    "reconciliation_running": Code(409, "one pass at a time, and one is running", "wait for its end"),
     "not_dead": Code(409, "it went on during the call: nothing was done", "look again"),
     "change_scheduled": Code(
         409, "a change waits for the end of the period", "change, cancel or resume the subscription here"

@@ -7,7 +7,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -15,11 +16,13 @@ from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
 from domain.flows.changes import number_changes
 from domain.flows.expire_payloads import Retention
+from domain.flows.fill_gaps import fill_gaps_due
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.idempotency import BATCH as KEYS_BATCH
 from domain.flows.idempotency import prune_keys
 from domain.flows.measure_backlog import measure_backlog
 from domain.flows.recompute_due import BATCH, Backlog
+from domain.flows.reconcile import run_once as reconcile_once
 from domain.flows.sweep import fire_timers, forget_rings, sweep_targets
 from domain.flows.sync import Syncer, sync_all
 from domain.flows.wait_for_schema import wait_for_schema
@@ -44,6 +47,14 @@ class Scheduler:
         self._backlog = Backlog(context)
         self._retention = Retention(context)
         self._failing_since: float | None = None
+        self._is_stopping = False
+        self._long: set[asyncio.Task[tuple[int, ...]]] = set()
+
+    def stop(self) -> None:
+        """Work that takes a while is broken off: what it has done counts, and the next process goes on."""
+        self._is_stopping = True
+        for task in self._long:
+            task.cancel()
 
     async def sweep(self) -> int:
         """Ring what is owed; if ringing has failed for long enough, sync it here. Answers how many."""
@@ -73,10 +84,34 @@ class Scheduler:
         """Delete bodies of deliveries that were kept long enough. Answers how many."""
         return await self._retention.work()
 
+    async def fill_gaps(self) -> int:
+        """Take events that were never delivered from Stripe's list. Answers how many targets are owed."""
+        owed = await self._until_stopped(fill_gaps_due(self._context))
+        await self._ring_or_sync(owed)
+        return len(owed)
+
+    async def reconcile(self) -> int:
+        """Move a pass on, or begin the nightly one. Answers how many targets are owed."""
+        owed = await self._until_stopped(reconcile_once(self._context))
+        await self._ring_or_sync(owed)
+        return len(owed)
+
     async def measure_backlog(self) -> int:
         """Tell Prometheus what is owed."""
         await measure_backlog(self._context)
         return 0
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, tuple[int, ...]]) -> tuple[int, ...]:
+        task = asyncio.create_task(work)
+        self._long.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                return ()
+            raise
+        finally:
+            self._long.discard(task)
 
     async def _ring_or_sync(self, owed: Sequence[int]) -> None:
         if not owed:
@@ -112,6 +147,8 @@ JOBS = (
     Job("recompute_due", Scheduler.recompute_due, 1.0, full=BATCH),
     Job("number_changes", Scheduler.number_changes, 1.0),
     Job("expire_payloads", Scheduler.expire_payloads, 5.0),
+    Job("fill_gaps", Scheduler.fill_gaps, 15.0),
+    Job("reconcile", Scheduler.reconcile, 5.0),
     Job("measure_backlog", Scheduler.measure_backlog, 15.0),
     Job("prune_idempotency_keys", Scheduler.prune_idempotency_keys, 60.0, full=KEYS_BATCH),
 )
@@ -134,7 +171,7 @@ async def run(settings: Settings) -> None:
             log.info("scheduler_ready", pid=os.getpid(), jobs=[job.name for job in JOBS])
             interval_s = settings.sweep_interval_s
             await asyncio.gather(
-                _stop_syncs(syncer, stopping),
+                _stop_long_work(syncer, scheduler, stopping),
                 *(_repeat(scheduler, job, job.every * interval_s, stopping) for job in JOBS),
             )
         finally:
@@ -163,10 +200,11 @@ async def _confirm_deployment(syncer: Syncer) -> None:
         log.warning("deployment_unconfirmed", error=error.detail)
 
 
-async def _stop_syncs(syncer: Syncer, stopping: asyncio.Event) -> None:
+async def _stop_long_work(syncer: Syncer, scheduler: Scheduler, stopping: asyncio.Event) -> None:
     """While the queue is away a sweep may have 500 targets to sync by itself: it ends with those it is at."""
     await stopping.wait()
     syncer.stop()
+    scheduler.stop()
 
 
 async def _repeat(scheduler: Scheduler, job: Job, every_s: float, stopping: asyncio.Event) -> None:

@@ -36,8 +36,9 @@ MOST_TYPES = 20
 KEPT = timedelta(days=30)
 #: An event may come onto the list later than its own time: so much before the watermark is read again.
 OVERLAP = timedelta(minutes=10)
-#: Events of one reading: bounded, so that a long gap is filled in steps that each count.
-SLICE = timedelta(days=1)
+#: What is read before the watermark moves: an hour, and more where little happened, so that a long gap is
+#: filled in steps that each count.
+SLICE, LONGEST_SLICE = timedelta(hours=1), timedelta(days=1)
 #: What Stripe itself says it could not deliver is looked for this far back, in so many pages per group.
 UNDELIVERED, MOST_PAGES = timedelta(days=3), 5
 
@@ -112,18 +113,21 @@ class _Filler:
         # What is younger may still be delivered, and not every event of that time is on the list yet.
         horizon = watermark.now - timedelta(seconds=self._context.settings.reconcile_settle_s)
         begins_at = max(_begin(watermark), watermark.now - KEPT)
+        slice_ = SLICE
         while begins_at < horizon and time.monotonic() < until:
-            ends_at = min(begins_at + SLICE, horizon)
+            ends_at, reads = min(begins_at + slice_, horizon), self._reads
             is_last = ends_at == horizon
             await self._take_slice(begins_at - OVERLAP, ends_at)
             if is_last:
                 await self._take_undelivered(watermark.now - UNDELIVERED, ends_at)
             await self._advance(ends_at, is_whole=is_last)
             begins_at = ends_at
+            if self._reads - reads <= len(groups()):
+                slice_ = min(2 * slice_, LONGEST_SLICE)
         self.is_whole = begins_at >= horizon
 
     async def note_unfinished(self) -> None:
-        """The next turn is now, and begins with the day that was not finished."""
+        """The next turn is now, and begins with the hours that was not finished."""
         await self._advance(None, is_whole=False)
 
     async def _take_slice(self, begins_at: datetime, ends_at: datetime) -> None:

@@ -14,10 +14,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "grant": ("grants", "Give a user something, or take it away, whatever Stripe says."),
     "revoke": ("grants", "End grants; what else gives access stays."),
     "grants": ("grants", "List what was granted."),
+    "find": ("find", "Say whose something is: any id, an invoice number, an e-mail."),
     "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
     "customers": ("customers", "Say whose a Stripe customer is that Tollhouse did not make."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
     "status": ("status", "Say how the deployment is doing, and what to do next."),
+    "reconcile": ("reconcile", "Compare Stripe, mirror, answers and cache, and heal what differs."),
+    "recover": ("recover", "Bring a deployment up after the restore of an older database."),
     "dead": ("dead", "See what gave up, retry it, or discard it."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }

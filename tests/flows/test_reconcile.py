@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.flows.reconcile import RunDetail, begin, carry_out, show_run
-from domain.flows.reconcile.run import Wish
+from domain.flows.reconcile import RunDetail, Wish, begin, carry_out, show_run
 from domain.flows.record_action import Operator
 from domain.rules.drift import KINDS
 from domain.rules.events import OLD_NAMES, USED
@@ -33,7 +32,7 @@ async def path(settings: Settings) -> AsyncIterator[EventPath]:
 
 
 async def reconcile(path: EventPath, **wish: Any) -> RunDetail:
-    run_id = await begin(path.context, Wish(**{"is_full": True, **wish}), OPERATOR)
+    run_id = (await begin(path.context, Wish(**{"is_full": True, **wish}), OPERATOR)).id
     await carry_out(path.context, run_id)
     detail = await show_run(path.context, None, run_id)
     assert detail.run.state == "done", detail
@@ -256,7 +255,7 @@ async def _foreign_price(path: EventPath) -> str:
 
 async def _price_of_globex(path: EventPath) -> str:
     (row, *_) = await path.rows(
-        "SELECT price_id FROM prices WHERE project = 'globex' AND price IN ('month', 'year') ORDER BY price_id"
+        "SELECT price_id FROM prices WHERE project = 'globex' AND price IN ('month', 'year') ORDER BY 1"
     )
     return str(row["price_id"])
 

@@ -120,6 +120,8 @@ def test_the_table_of_jobs_is_what_runs() -> None:
         "recompute_due",
         "number_changes",
         "expire_payloads",
+        "fill_gaps",
+        "reconcile",
         "measure_backlog",
         "prune_idempotency_keys",
     ]

@@ -4,7 +4,15 @@ A run is a row that says where it stands. It is taken in steps; each step reads 
 open and then writes what it found together with its cursor. A process that dies leaves the run to the next.
 """
 
-from domain.flows.reconcile.run import Progress, begin, carry_out, run_once
+from domain.flows.reconcile.run import (
+    Progress,
+    Wish,
+    begin,
+    carry_out,
+    find_unattended,
+    run_once,
+    see_through,
+)
 from domain.flows.reconcile.show import Drift, Run, RunDetail, RunPage, list_runs, show_run
 
 __all__ = [
@@ -13,9 +21,12 @@ __all__ = [
     "Run",
     "RunDetail",
     "RunPage",
+    "Wish",
     "begin",
     "carry_out",
+    "find_unattended",
     "list_runs",
     "run_once",
+    "see_through",
     "show_run",
 ]

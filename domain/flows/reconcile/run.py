@@ -10,15 +10,18 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Conflict, Throttled, Unavailable, Unknown
+from domain.errors import Conflict, FieldError, Invalid, Throttled, Unavailable, Unknown
 from domain.flows.grant import require_head
+from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.reconcile.look import Account, Look, Scope
 from domain.flows.reconcile.second_look import decide
-from domain.flows.reconcile.stages import FIRST, SECOND_LOOK, STAGES, add, stage_after
+from domain.flows.reconcile.show import Run, load_run
+from domain.flows.reconcile.stages import FIRST, SECOND_LOOK, STAGE_NAMES, STAGES, add, stage_after
 from domain.flows.record_action import Operator, record_action
 from domain.model import Counts
 from domain.rules.drift import KINDS, advise
+from domain.rules.new_grant import reason_faults
 from domain.store import customers, reconciliation
 from domain.store.reconciliation import NewRun, RunRow
 from domain.store.session import Connection
@@ -37,8 +40,8 @@ LOOK_S = 0.5
 #: Runs, and what they named, are kept so long.
 KEPT_DAYS = 90
 
-#: Called after every step: how far, and what was counted.
-Progress = Callable[[str, Counts], None]
+#: Called after every step with the stages that are done, and how many there are.
+Progress = Callable[[int, int], None]
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -50,14 +53,26 @@ class Wish(Struct, frozen=True, kw_only=True):
     is_full: bool = False
 
 
-async def begin(context: Context, wish: Wish, operator: Operator, *, reason: str | None = None) -> str:
-    """Begin a run, which whoever comes next carries out; answers its id. One audit row, in its transaction.
+async def begin(
+    context: Context,
+    wish: Wish,
+    operator: Operator,
+    *,
+    reason: str | None = None,
+    keep: Keep = keep_nothing,
+) -> Run:
+    """Begin a run, which whoever comes next carries out. One audit row, in its transaction.
+
+    `keep` keeps the answer in it.
 
     Raises:
         Unknown: there is no such project or user.
+        Invalid: a user without a project, a reason that is too long.
         Conflict: one is running.
         Unavailable: Postgres is away.
     """
+    if reason is not None and (faults := reason_faults(reason)):
+        raise Invalid("This is no reason.", errors=tuple(faults), code="reason_invalid")
     async with context.database.transaction() as connection:
         user_key = await _find_user(connection, wish)
         run_id = f"run_{uuid.uuid4().hex}"
@@ -83,15 +98,20 @@ async def begin(context: Context, wish: Wish, operator: Operator, *, reason: str
             reason=reason,
             details={"check": wish.is_check, "full": wish.is_full},
         )
+        run = await load_run(connection, run_id)
+        await keep(connection, run)
     log.info("reconciliation_started", run_id=run_id, check=wish.is_check, full=wish.is_full)
-    return run_id
+    return run
 
 
 async def _find_user(connection: Connection, wish: Wish) -> int | None:
     if wish.project is not None:
         await require_head(connection, wish.project)
-    if wish.user_id is None or wish.project is None:
+    if wish.user_id is None:
         return None
+    if wish.project is None:
+        said = FieldError("project", "name the project that the user belongs to")
+        raise Invalid("A user is named by its project and its id.", errors=(said,))
     found = await customers.find_user_key(connection, wish.project, wish.user_id)
     if found is None:
         raise Unknown(f"Nobody knows a user {wish.user_id!r} in project {wish.project}.", code="unknown_user")
@@ -103,7 +123,7 @@ async def _running(connection: Connection) -> Conflict:
     name = row.run_id if row is not None else "one"
     return Conflict(
         f"A reconciliation is running already ({name}): wait for its end, which "
-        "`tollhouse reconcile --follow` or GET /api/v1/admin/reconciliation/runs shows.",
+        "GET /api/v1/admin/reconciliation/runs shows.",
         code="reconciliation_running",
     )
 
@@ -136,6 +156,29 @@ async def carry_out(
     return tuple(runner.owed)
 
 
+async def find_unattended(context: Context) -> str | None:
+    """A run that a process has left behind, or that nobody has taken yet."""
+    async with context.database.connection() as connection:
+        row = await reconciliation.find_running(connection)
+    return row.run_id if row is not None and not row.is_leased else None
+
+
+async def see_through(context: Context, run_id: str, *, progress: Progress | None = None) -> None:
+    """Until the run has ended, whoever carries it out; errors as `carry_out`, but for Conflict."""
+    while await _is_running(context, run_id):
+        try:
+            await carry_out(context, run_id, progress=progress)
+        except Conflict:
+            # A scheduler was faster: it gives the run back after its turn.
+            await asyncio.sleep(LOOK_S)
+
+
+async def _is_running(context: Context, run_id: str) -> bool:
+    async with context.database.connection() as connection:
+        row = await reconciliation.find_run(connection, run_id, None)
+    return row is not None and row.state == "running"
+
+
 class _Runner:
     def __init__(self, context: Context, run_id: str, progress: Progress | None) -> None:
         self._context = context
@@ -161,7 +204,7 @@ class _Runner:
             if is_over or not await self.claim():
                 return
             if self._progress is not None and self._row is not None:
-                self._progress(self._row.stage, self._row.counts)
+                self._progress(STAGE_NAMES.index(self._row.stage), len(STAGE_NAMES))
 
     async def _step(self, row: RunRow) -> bool:
         """One step; answers whether the run is at its end."""
@@ -282,7 +325,7 @@ async def run_once(context: Context, *, within_s: float = TURN_S) -> tuple[int, 
     try:
         run_id = row.run_id if row is not None else None
         if run_id is None and is_due:
-            run_id = await begin(context, Wish(is_full=True), SCHEDULER)
+            run_id = (await begin(context, Wish(is_full=True), SCHEDULER)).id
         return () if run_id is None else await carry_out(context, run_id, within_s=within_s)
     except Conflict:
         # Another scheduler was faster.

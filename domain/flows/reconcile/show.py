@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import FieldError, Invalid, Unknown
+from domain.errors import Broken, FieldError, Invalid, Unknown
 from domain.flows.grant import require_head
-from domain.flows.reconcile.stages import SECOND_LOOK, STAGES
+from domain.flows.reconcile.stages import STAGE_NAMES
 from domain.model import Counts
 from domain.rules.drift import KINDS, Severity
 from domain.store import reconciliation
 from domain.store.reconciliation import DriftRow, RunRow
+from domain.store.session import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Drifts that a detail names; a terminal reads on by itself.
@@ -106,8 +107,15 @@ async def show_run(context: Context, project: str | None, run_id: str) -> RunDet
     return RunDetail(run=_run(row), drifts=[_drift(one) for one in drifts])
 
 
+async def load_run(connection: Connection, run_id: str) -> Run:
+    """One that is known to be there."""
+    row = await reconciliation.find_run(connection, run_id, None)
+    if row is None:
+        raise Broken(f"run {run_id} is gone within its own transaction")
+    return _run(row)
+
+
 def _run(row: RunRow) -> Run:
-    names = [*STAGES, SECOND_LOOK]
     return Run(
         id=row.run_id,
         state=row.state,
@@ -115,8 +123,8 @@ def _run(row: RunRow) -> Run:
         check=row.is_check,
         full=row.is_full,
         stage=row.stage,
-        stages_done=len(names) if row.state == "done" else names.index(row.stage),
-        stages=len(names),
+        stages_done=len(STAGE_NAMES) if row.state == "done" else STAGE_NAMES.index(row.stage),
+        stages=len(STAGE_NAMES),
         counts=row.counts,
         actor=row.actor,
         error=row.error,

@@ -172,11 +172,11 @@ STAGES: dict[str, Step] = {
 #: Whatever was seen is looked at again.
 SECOND_LOOK = "second_look"
 FIRST = next(iter(STAGES))
+STAGE_NAMES = [*STAGES, SECOND_LOOK]
 
 
 def stage_after(stage: str) -> str:
-    names = [*STAGES, SECOND_LOOK]
-    return names[names.index(stage) + 1]
+    return STAGE_NAMES[STAGE_NAMES.index(stage) + 1]
 
 
 def add(one: Counts, other: Counts) -> Counts:

@@ -1,0 +1,84 @@
+"""`tollhouse reconcile`: what differs between Stripe, mirror, answers and cache, and its repair."""
+
+import sys
+
+import click
+
+from domain.context import Context
+from domain.flows.reconcile import Drift, RunDetail, Wish, begin, find_unattended, see_through, show_run
+from ingress.cli.grants import this_operator
+from ingress.cli.progress import progress
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
+
+#: Of a check that found something; 1 to 3 say that the command itself failed.
+EXIT_DRIFT = 4
+
+
+@click.command()
+@click.option("--project", help="Only what belongs to this project.  [default: everything]")
+@click.option("--user", "user_id", help="Only this user of the project, and everything of it.")
+@click.option("--check", is_flag=True, help="Name what differs, repair nothing; ends with 4 if there is any.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Refunds, disputes and finished checkouts of any age, too.  [default: of seven days]",
+)
+@json_option
+@command
+async def reconcile(
+    *, project: str | None, user_id: str | None, check: bool, full: bool, as_json: bool
+) -> None:
+    """Compare Stripe with the mirror, the mirror with the answers, the answers with the cache.
+
+    What differs twice is named. What Stripe can tell is read again through an internal event, which a worker
+    takes within seconds; for the rest the command to use is said. Reads within the budget of the background.
+    A pass that a dead process left behind is carried on first.
+    """
+    wish = Wish(project=project, user_id=user_id, is_check=check, is_full=full)
+    async with opened("stripe-cli") as context:
+        detail = await _run(context, wish)
+    if as_json:
+        print_json(detail)
+    else:
+        _print(detail)
+    if check and detail.drifts:
+        sys.exit(EXIT_DRIFT)
+
+
+async def _run(context: Context, wish: Wish) -> RunDetail:
+    with progress("comparing") as show:
+        left = await find_unattended(context)
+        if left is not None:
+            await see_through(context, left, progress=show)
+        run = await begin(context, wish, this_operator())
+        await see_through(context, run.id, progress=show)
+    return await show_run(context, None, run.id)
+
+
+def _print(detail: RunDetail) -> None:
+    counts = detail.run.counts
+    if detail.run.error is not None:
+        say(f"{detail.run.id} failed: {detail.run.error}")
+    click.echo(
+        f"{detail.run.id}: {counts.compared} compared ({counts.pending} wait for their events), "
+        f"{counts.foreign} of others, {counts.reads} reads of Stripe: "
+        f"{counts.drifts} drifts, {counts.repaired} are being healed."
+    )
+    if not detail.drifts:
+        return
+    click.echo()
+    print_table(
+        ("", "drift", "user", "object", "found"),
+        [(one.severity, one.type, one.user_id, one.object_id, one.found) for one in detail.drifts],
+    )
+    click.echo()
+    for type_, says, next_ in sorted({(one.type, one.says, _next(one)) for one in detail.drifts}):
+        say(f"{type_}: {says}.\n  Next: {next_}")
+
+
+def _next(drift: Drift) -> str:
+    if drift.next is not None:
+        return drift.next
+    if drift.repair is not None:
+        return "nothing: it is read again within seconds; `tollhouse reconcile --check` then says so"
+    return "the same command without --check has it read again"
