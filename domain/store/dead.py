@@ -10,6 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from domain.model import EventState, TargetRef
+from domain.store.owned import OWNER_OF_TARGET
 from domain.store.session import Connection, Record
 
 DeadKind = Literal["target", "event"]
@@ -51,7 +52,7 @@ class WaitingEvent(Struct, frozen=True, kw_only=True):
 
 
 #: Both lists in one shape. Events of a dead target wait on it and are counted there.
-_LISTED = """
+_LISTED = f"""
     WITH failed AS MATERIALIZED (
         SELECT event_id, type, object_id, target_kind, target_ref, reason, tries, received_at
         FROM webhook_events WHERE state = 'failed'
@@ -80,27 +81,7 @@ _LISTED = """
         SELECT listed.*, o.project, u.user_key, u.user_id, coalesce(listed.since, 'epoch') AS place,
                extract(epoch FROM clock_timestamp() - listed.since)::float8 AS age_s
         FROM listed
-        LEFT JOIN LATERAL (
-            SELECT user_key, project FROM stripe_customers
-                WHERE target_kind = 'customer' AND stripe_customer_id = target_ref
-            UNION ALL SELECT user_key, project FROM checkout_sessions
-                WHERE target_kind = 'checkout.session' AND stripe_session_id = target_ref
-            UNION ALL SELECT user_key, project FROM subscriptions
-                WHERE target_kind = 'subscription' AND stripe_subscription_id = target_ref
-            UNION ALL SELECT user_key, project FROM invoices
-                WHERE target_kind = 'invoice' AND stripe_invoice_id = target_ref
-            UNION ALL SELECT user_key, project FROM invoice_payments
-                WHERE target_kind = 'invoice_payment' AND stripe_invoice_payment_id = target_ref
-            UNION ALL SELECT user_key, project FROM payments
-                WHERE target_kind = 'charge' AND stripe_charge_id = target_ref
-            UNION ALL SELECT user_key, project FROM payments
-                WHERE target_kind = 'payment_intent' AND payment_intent_id = target_ref
-            UNION ALL SELECT user_key, project FROM refunds
-                WHERE target_kind = 'refund' AND stripe_refund_id = target_ref
-            UNION ALL SELECT user_key, project FROM disputes
-                WHERE target_kind = 'dispute' AND stripe_dispute_id = target_ref
-            LIMIT 1
-        ) o ON true
+        {OWNER_OF_TARGET}
         LEFT JOIN users u ON u.user_key = o.user_key AND u.project = o.project
     )
     SELECT id, kind, target_kind, target_ref, object_id, event_type, error, tries, waiting, since, age_s,
