@@ -4,6 +4,7 @@ Amounts are integer minor units of `currency` (ISO, lower case); times are aware
 """
 
 from datetime import datetime
+from fractions import Fraction
 from typing import Literal
 
 from msgspec import Struct
@@ -239,3 +240,41 @@ class Entry(Struct, frozen=True, kw_only=True):
     currency: str
     amount_minor: int
     tax_minor: int
+
+
+Standing = Literal["paying", "grace", "trial"]
+
+
+class RecurringItem(Struct, frozen=True, kw_only=True):
+    """A subscription's item, by what it comes to."""
+
+    item_id: str
+    price_id: str
+    product_id: str
+    #: None: metered.
+    quantity: int | None
+    #: Of the subscription; ISO, lower case.
+    currency: str
+    #: Minor units, a decimal; None: tiers, or metered.
+    charged_unit: str | None
+    interval: str | None
+    interval_count: int | None
+    discounts: tuple[Discount, ...] = ()
+    #: Of the whole subscription.
+    subscription_discounts: tuple[Discount, ...] = ()
+
+
+class RecurringPart(Struct, frozen=True, kw_only=True):
+    """What a user's subscriptions of one plan and standing come to a month for one app."""
+
+    currency: str
+    #: Empty: the catalog does not know it.
+    plan: str
+    #: Empty: of no one app.
+    app: str
+    standing: Standing
+    #: Minor units.
+    monthly: Fraction
+    subscriptions: int
+    #: Whether it is the first of its apps, where the subscriptions are counted.
+    is_counted: bool = True

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from domain.flows.figures import FiguresWish
+from domain.flows.figures import FiguresWish, Interval
 from domain.flows.measure_revenue import (
     ListedEntry,
     Revenue,
@@ -19,7 +19,7 @@ from domain.flows.measure_revenue import (
     list_revenue_entries,
     measure_revenue,
 )
-from domain.rules.intervals import Interval
+from domain.flows.measure_subscriptions import SubscriptionFigures, measure_subscriptions
 from ingress.operation import Call, Example, operation
 from ingress.wire import PageQuery, QueryStruct
 
@@ -51,6 +51,43 @@ class EntriesQuery(PageQuery, frozen=True, rename={"since": "from", "until": "to
     currency: Currency | None = None
     timezone: Zone | None = None
     format: Literal["json", "csv"] | None = None
+
+
+@operation(
+    "GET",
+    f"{_PATH}/subscriptions",
+    summary="What a project's subscriptions come to a month, and how that moved",
+    says="MRR. `definitions` in the answer say what each figure is.",
+    scope="metrics:read",
+    of="named",
+    names=_NAMES,
+    answers={200: SubscriptionFigures},
+    refuses=_REFUSES,
+    is_table=True,
+    example=_EXAMPLE,
+)
+async def get_subscription_figures(call: Call[FiguresQuery, None]) -> Response:
+    """200 with a row per interval and currency."""
+    found = await measure_subscriptions(call.context, call.project, _wish(call.query))
+    if not wants_table(call):
+        return call.answer(found, headers={"vary": "Accept, Authorization"})
+    kinds = ("new", "reactivated", "imported", "upgraded", "downgraded", "churned")
+    return _table(
+        (
+            *("from", "to", "currency", "mrr", "grace_mrr", "trial_mrr", "subscriptions"),
+            *("grace_subscriptions", "trial_subscriptions", "trials_ended", "trials_converted"),
+            *(f"{kind}_{name}" for kind in kinds for name in ("users", "mrr")),
+        ),
+        (
+            (
+                *(row.since, row.until, row.currency, row.mrr, row.grace.mrr, row.trial.mrr),
+                *(row.subscriptions, row.grace.subscriptions, row.trial.subscriptions),
+                *(row.trials_ended, row.trials_converted),
+                *(part for kind in kinds for part in msgspec.structs.astuple(row.movements[kind])),
+            )
+            for row in found.data
+        ),
+    )
 
 
 @operation(
@@ -145,4 +182,4 @@ def _cell(value: object) -> object:
     return value
 
 
-ROUTES = [get_revenue, get_revenue_entries]
+ROUTES = [get_subscription_figures, get_revenue, get_revenue_entries]

@@ -13,6 +13,8 @@ from domain.rules.intervals import Interval, instant_of, month_of, starts_betwee
 from domain.store import revenue
 from domain.store.session import Connection
 
+__all__ = ["FiguresWish", "Interval", "Period", "read_period"]
+
 
 class FiguresWish(Struct, frozen=True, kw_only=True):
     """Days are of `timezone`; None: the first of this month, tomorrow, and the project's zone."""

@@ -14,6 +14,7 @@ from domain import metrics
 from domain.cache import cache_key
 from domain.context import Context
 from domain.errors import Broken, Unavailable
+from domain.flows.book_recurring import book_recurring
 from domain.flows.gather_facts import gather_facts
 from domain.flows.read_catalog import Head, find_head
 from domain.model import CachedSet, EntitlementSet, Facts, Segment, StoredSegment, StoredSet, Timeline
@@ -54,6 +55,7 @@ async def recompute_user(
     if head is None:
         raise Broken(f"project {user.project} has users but no catalog: run `tollhouse catalog apply`")
     facts = await gather_facts(connection, user.project, user_key)
+    await book_recurring(connection, user, facts, head.catalog, now)
     stored = {found.app: found for found in await entitlements.list_sets(connection, user.project, user_key)}
     results = [
         await _recompute_app(

@@ -7,7 +7,7 @@ from domain.flows.read_catalog import find_head
 from domain.rules.catalog import plan_of
 from domain.rules.shapes import MirroredSubscription, purchases_of_invoice
 from domain.rules.subscription import KNOWN_STATUSES
-from domain.store import customers, mirror, money, shelf
+from domain.store import customers, mirror, money, recurring, shelf
 from domain.store.mirror import Schedule, UnitPrice
 from domain.store.money import Holder
 from domain.store.session import Connection
@@ -88,6 +88,14 @@ async def _write_subscription(connection: Connection, holder: Holder, found: Mir
         for item_id, price in found.prices.items()
     }
     await mirror.replace_items(connection, holder.project, subscription, prices)
+    if found.terms is not None:
+        await recurring.write_terms(
+            connection,
+            subscription.subscription_id,
+            found.terms.currency,
+            found.terms.discounts,
+            {key: (terms.charged_unit, terms.discounts) for key, terms in found.terms.items.items()},
+        )
     if subscription.status not in KNOWN_STATUSES:
         log.error("subscription_status_unknown", status=subscription.status)
 

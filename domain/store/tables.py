@@ -538,6 +538,7 @@ recurring_sums = Table(
     Column("monthly", Numeric, nullable=False, comment="minor units a month, times divisor; a whole number"),
     Column("divisor", Numeric, nullable=False, comment="the same for all of a user's, currency and begin"),
     Column("subscriptions", Integer, nullable=False, comment="of this plan and standing"),
+    Column("is_counted", Boolean, nullable=False, comment="the first app: counts subscriptions once"),
     Column("is_import", Boolean, nullable=False, comment="subscribed before the user was ours"),
     Column("begins_at", INSTANT, nullable=False, comment="when it was read; business time"),
     Column("ends_at", INSTANT, comment="null: still so"),

@@ -145,6 +145,9 @@ def _create_recurring_sums() -> None:
             comment="the same for all of a user's, currency and begin",
         ),
         sa.Column("subscriptions", sa.Integer(), nullable=False, comment="of this plan and standing"),
+        sa.Column(
+            "is_counted", sa.Boolean(), nullable=False, comment="the first app: counts subscriptions once"
+        ),
         sa.Column("is_import", sa.Boolean(), nullable=False, comment="subscribed before the user was ours"),
         sa.Column("begins_at", INSTANT, nullable=False, comment="when it was read; business time"),
         sa.Column("ends_at", INSTANT, nullable=True, comment="null: still so"),

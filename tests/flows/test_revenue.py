@@ -3,12 +3,15 @@
 import os
 from collections import defaultdict
 from datetime import date
+from fractions import Fraction
+from math import floor
 
 from domain.flows.figures import FiguresWish
 from domain.flows.measure_revenue import Revenue, list_revenue_entries, measure_revenue
+from domain.flows.measure_subscriptions import measure_subscriptions
 from domain.store.revenue import ListedEntry
 from tests.flows.event_path import EventPath
-from tests.flows.money_histories import Histories, sum_apps, sum_books
+from tests.flows.money_histories import Histories, sum_apps, sum_books, sum_recurring
 
 #: In `make prove` a thousand; here enough to have every kind of history.
 COUNT = int(os.environ.get("MONEY_HISTORIES", "40"))
@@ -28,8 +31,23 @@ async def test_figures_are_what_the_books_say_to_the_minor_unit(path: EventPath)
     assert_apps_have_their_weights(found, path)
     entries = await all_entries(path)
     assert_entries_add_up(found, entries)
+    await assert_recurring(path)
     await histories.read_all(customers)
     assert await measure_revenue(path.context, "acme", WHOLE) == found
+
+
+async def assert_recurring(path: EventPath) -> None:
+    """What subscriptions come to a month, by currency; the sum is rounded, never its parts."""
+    figures = await measure_subscriptions(path.context, "acme", FiguresWish())
+    assert figures.data
+    paying, trial = (sum_recurring(path.stripe.account, status) for status in ("active", "trialing"))
+    for row in figures.data:
+        assert row.mrr == floor(paying[row.currency] + Fraction(1, 2))
+        assert row.trial.mrr == floor(trial[row.currency] + Fraction(1, 2))
+        assert sum(row.apps.values()) == sum(plan.mrr for plan in row.plans.values()) == row.mrr
+        assert row.movements["new"].mrr == row.mrr
+    live = [one for one in path.stripe.account.rows["subscription"].values() if one["status"] == "active"]
+    assert sum(row.subscriptions for row in figures.data) >= len(live) > 0
 
 
 def assert_months(found: Revenue, path: EventPath) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from domain.errors import ObjectMissing
+from domain.errors import Broken, ObjectMissing
 from domain.flows.fetch import money
 from domain.flows.fetch.fetched import ObjectKey
 from domain.flows.fetch.reading import Reading, both
@@ -13,12 +13,15 @@ from domain.rules.shapes import (
     SCHEDULE,
     MirroredSession,
     MirroredSubscription,
+    RecurringTerms,
     paid_through_invoice,
     paid_when,
     parse_customer,
     parse_schedule,
     parse_session,
     parse_subscription,
+    parse_terms,
+    unread_terms,
 )
 from domain.stripe_gateway import JsonObject
 
@@ -48,12 +51,39 @@ async def take_subscription(reading: Reading, answer: JsonObject) -> None:
     answer = {**answer, "items": {"data": items}}
     reading.watch("subscription", answer)
     found = await _scheduled(reading, parse_subscription(answer))
+    found = msgspec.structs.replace(found, terms=await _terms(reading, answer))
     reading.fetched.subscriptions[key[1]] = found
     await reading.follow(
         key,
         ("test_clock", found.test_clock_id) if found.test_clock_id else None,
         ("subscription_invoices", key[1]) if needs_invoices(found.subscription) else None,
     )
+
+
+async def _terms(reading: Reading, answer: JsonObject) -> RecurringTerms | None:
+    """What a subscription comes to per interval; None: Stripe does not show it, or not as we know it.
+
+    Money figures are no reason to hold back anybody's access.
+    """
+    try:
+        return await _read_terms(reading, answer)
+    except (ObjectMissing, Broken):
+        return None
+
+
+async def _read_terms(reading: Reading, answer: JsonObject) -> RecurringTerms:
+    """Discounts and amounts in another currency than the price's own are shown only to who asks; of most
+    subscriptions there are none, and then nothing more is read.
+    """
+    wanted = unread_terms(answer)
+    if wanted.of_subscription:
+        path = f"/v1/subscriptions/{answer['id']}"
+        shown = await reading.get(path, expand=list(wanted.of_subscription))
+        answer = {**answer, "discounts": shown["discounts"], "items": shown["items"]}
+    if wanted.of_items:
+        params = {"subscription": answer["id"], "expand": list(wanted.of_items)}
+        answer = {**answer, "items": {"data": await reading.list_all("/v1/subscription_items", **params)}}
+    return parse_terms(answer)
 
 
 async def _scheduled(reading: Reading, found: MirroredSubscription) -> MirroredSubscription:

@@ -26,6 +26,7 @@ from domain.rules.shapes.money import (
     parse_refund,
     purchases_of_invoice,
 )
+from domain.rules.shapes.recurring import ItemTerms, RecurringTerms, parse_terms, unread_terms
 from domain.rules.shapes.schedules import SCHEDULE, MirroredSchedule, parse_schedule
 from domain.rules.shapes.shelf import (
     MirroredClock,
@@ -39,6 +40,7 @@ from domain.rules.shapes.shelf import (
 __all__ = [
     "SCHEDULE",
     "ItemPrice",
+    "ItemTerms",
     "MirroredClock",
     "MirroredCustomer",
     "MirroredIntent",
@@ -47,6 +49,7 @@ __all__ = [
     "MirroredSchedule",
     "MirroredSession",
     "MirroredSubscription",
+    "RecurringTerms",
     "paid_through_invoice",
     "paid_when",
     "parse_charge",
@@ -62,5 +65,7 @@ __all__ = [
     "parse_schedule",
     "parse_session",
     "parse_subscription",
+    "parse_terms",
     "purchases_of_invoice",
+    "unread_terms",
 ]

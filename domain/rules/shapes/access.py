@@ -10,6 +10,7 @@ from msgspec import Struct
 from domain.model import Purchase, Subscription, SubscriptionItem
 from domain.money import BoughtLine, Invoice
 from domain.rules.shapes.convert import Reference, Referred, convert, id_of, instant, when
+from domain.rules.shapes.recurring import RecurringTerms
 from domain.rules.shapes.schedules import MirroredSchedule
 
 
@@ -45,6 +46,8 @@ class MirroredSubscription(Struct, frozen=True, kw_only=True):
     schedule_id: str | None = None
     #: What was read of that schedule; None: it has none, or Stripe does not show it.
     schedule: MirroredSchedule | None = None
+    #: What it comes to per interval; None: not read.
+    terms: RecurringTerms | None = None
 
 
 class MirroredSession(Struct, frozen=True, kw_only=True):
