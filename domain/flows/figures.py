@@ -8,12 +8,13 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import FieldError, Invalid
 from domain.flows.grant import require_head
+from domain.rules.currency import written
 from domain.rules.entitlements import refuse_unknown_app
 from domain.rules.intervals import Interval, instant_of, month_of, starts_between
 from domain.store import revenue
 from domain.store.session import Connection
 
-__all__ = ["FiguresWish", "Interval", "Period", "read_period"]
+__all__ = ["FiguresWish", "Interval", "Period", "month_of", "read_period", "written"]
 
 
 class FiguresWish(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
     "customers": ("customers", "Say whose a Stripe customer is that Tollhouse did not make."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
+    "revenue": ("revenue", "Say what a project earned in a month, and what its subscriptions come to."),
     "status": ("status", "Say how the deployment is doing, and what to do next."),
     "reconcile": ("reconcile", "Compare Stripe, mirror, answers and cache, and heal what differs."),
     "recover": ("recover", "Bring a deployment up after the restore of an older database."),
