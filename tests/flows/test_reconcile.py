@@ -2,11 +2,18 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from domain.flows.reconcile import RunDetail, Wish, begin, carry_out, show_run
+from domain.context import open_context
+from domain.errors import Conflict, Unavailable
+from domain.flows.fill_gaps import fill_gaps, fill_gaps_due
+from domain.flows.grant import GrantWish, grant
+from domain.flows.reconcile import RunDetail, Wish, begin, carry_out, run_once, show_run
+from domain.flows.reconcile.run import last_night
 from domain.flows.record_action import Operator
 from domain.rules.drift import KINDS
 from domain.rules.events import OLD_NAMES, USED
@@ -285,3 +292,151 @@ async def _cache_ahead(path: EventPath) -> None:
         WHERE app = 'editor' AND user_key = (SELECT user_key FROM users WHERE user_id = 'u 2')
         """
     )
+
+
+async def test_events_that_were_never_delivered_come_from_stripes_list(path: EventPath) -> None:
+    """F-18, small: one in three is dropped; the gap is filled, in the order in which Stripe lists it."""
+    customer = await path.make_customer()
+    await path.buy(customer, "pro", "month", quantity=3)
+    await path.buy(customer, "pass", "once")
+    events = await path.events()
+    used = [one for one in events if one["type"] in USED]
+    for event in used[::3]:
+        await path.deliver(event)
+    dropped = {one["id"] for one in used} - {one["id"] for one in used[::3]}
+    checked = await fill_gaps(path.context, within_s=10, is_check=True)
+    assert set(checked.missing) == dropped
+    assert {row["event_id"] for row in await _events_of(path, "poll")} == set()
+    filled = await fill_gaps(path.context, within_s=10)
+    assert (set(filled.missing), filled.is_whole) == (dropped, True)
+    assert len(filled.owed) > 0
+    assert {row["event_id"] for row in await _events_of(path, "poll")} == dropped
+    await path.drain()
+    assert (await path.answer())["seats"]["value"] == 3
+    again = await fill_gaps(path.context, within_s=10)
+    assert (again.missing, again.owed) == ((), ())
+    # An older event that comes late onto the list is within the overlap; a scheduler waits for its turn.
+    assert await fill_gaps_due(path.context) == ()
+    await path.execute("UPDATE reconciliation_watermark SET looked_at = now() - interval '11 min'")
+    await path.execute("DELETE FROM webhook_events WHERE event_id = $1", used[1]["id"])
+    assert len(await fill_gaps_due(path.context)) == 1
+    assert await fill_gaps_due(path.context) == ()
+
+
+async def _events_of(path: EventPath, source: str) -> list[dict[str, Any]]:
+    return await path.rows("SELECT event_id FROM webhook_events WHERE source = $1", source)
+
+
+async def test_a_long_gap_is_filled_in_steps_that_count(path: EventPath) -> None:
+    await path.execute("UPDATE deployment SET fixed_at = clock_timestamp() - interval '40 days'")
+    first = await fill_gaps(path.context, within_s=0.0)
+    assert not first.is_whole
+    assert (await fill_gaps(path.context, within_s=30)).is_whole
+    calls = (await path.stripe.stats())["calls"]["GET /v1/events"]
+    # Thirty days in slices that double up to a day, three groups of types each, and what is undelivered.
+    assert 90 <= calls <= 130
+
+
+async def test_a_run_goes_on_where_a_dead_process_left_it(path: EventPath) -> None:
+    await _miss_a_subscription(path)
+    await _forget_missing_events(path)
+    run = await begin(path.context, Wish(is_full=True), OPERATOR)
+    with pytest.raises(Conflict, match="running already"):
+        await begin(path.context, Wish(), OPERATOR)
+    await path.stripe.fail("/v1/disputes", status=503, times=None)
+    with pytest.raises(Unavailable):
+        await carry_out(path.context, run.id)
+    stopped = (await show_run(path.context, None, run.id)).run
+    assert (stopped.state, stopped.stage) == ("running", "disputes")
+    # Another holds it: nobody moves it until that lease is over.
+    await path.execute(
+        "UPDATE reconciliation_runs SET lease_token = 'x', lease_until = clock_timestamp() + interval '1 min'"
+    )
+    assert await run_once(path.context) == ()
+    with pytest.raises(Conflict, match="another process"):
+        await carry_out(path.context, run.id)
+    await path.execute("UPDATE reconciliation_runs SET lease_until = clock_timestamp() - interval '1 s'")
+    await path.stripe.clear_faults()
+    before = (await path.stripe.stats())["calls"]["GET /v1/subscriptions"]
+    owed = await run_once(path.context)
+    assert len(owed) == 1
+    detail = await show_run(path.context, None, run.id)
+    assert (detail.run.state, types(detail)) == ("done", {"missing_subscription": 1})
+    assert (await path.stripe.stats())["calls"]["GET /v1/subscriptions"] == before
+    assert await path.rows("SELECT 1 FROM reconciliation_seen") == []
+    await path.drain()
+    assert await path.is_granted("export", "u_missed")
+
+
+async def test_the_nightly_pass_begins_once_a_night(path: EventPath) -> None:
+    hour = path.context.settings.reconcile_hour
+    at = datetime(2026, 11, 22, hour, 0, tzinfo=UTC)
+    assert last_night(at, hour) == at
+    assert last_night(at - timedelta(seconds=1), hour) == at - timedelta(days=1)
+    # A deployment of today waits for its first night.
+    await path.execute("UPDATE deployment SET fixed_at = clock_timestamp()")
+    await run_once(path.context)
+    assert await path.rows("SELECT 1 FROM reconciliation_runs") == []
+    await path.execute("UPDATE deployment SET fixed_at = clock_timestamp() - interval '2 days'")
+    await run_once(path.context)
+    await run_once(path.context)
+    (run,) = await path.rows("SELECT actor, state, is_full, is_check FROM reconciliation_runs")
+    assert run == {"actor": "scheduler", "state": "done", "is_full": True, "is_check": False}
+
+
+async def test_answers_without_a_customer_and_copies_of_them_are_repaired_too(path: EventPath) -> None:
+    wish = GrantWish(effect="allow", target_kind="feature", target="export", reason="promised")
+    await grant(path.context, "acme", "u_given", wish, OPERATOR)
+    kept = await path.stored("u_given")
+    assert kept is not None
+    await path.execute(
+        """
+        UPDATE entitlements
+        SET timeline = replace(timeline::text, '"granted":true', '"granted":false')::json
+        """
+    )
+    detail = await reconcile(path)
+    assert {one.type: one.repair for one in detail.drifts}["entitlement_mismatch"] == "recomputed"
+    assert await path.is_granted("export", "u_given")
+    # A copy that the last write did not reach.
+    assert path.context.cache is not None
+    await path.execute(
+        "UPDATE entitlements SET first_version = first_version + 5, last_version = last_version + 5"
+    )
+    assert "cache_mismatch" in types(await reconcile(path))
+    stored, cached = await path.stored("u_given"), await path.cached("u_given")
+    assert stored is not None
+    assert cached is not None
+    assert cached.first_version == stored.first_version
+    assert types(await reconcile(path, is_check=True)) == {}
+
+
+async def test_a_checkout_that_ended_unseen_is_read_again(path: EventPath) -> None:
+    customer = await path.make_customer()
+    await path.drain()
+    session = await path.open_checkout(customer)
+    await path.execute(
+        """
+        INSERT INTO checkout_sessions
+            (ref, project, app, user_key, stripe_session_id, mode, status, items, expires_at)
+        SELECT gen_random_uuid(), project, 'editor', user_key, $1, 'subscription', 'open', '[]',
+               clock_timestamp() - interval '1 min' FROM users
+        """,
+        session,
+    )
+    await path.create(f"/v1/checkout/sessions/{session}/expire", {})
+    await _forget_missing_events(path)
+    assert types(await reconcile(path)) == {"stale_checkout": 1}
+    await path.drain()
+    assert (await path.rows("SELECT status FROM checkout_sessions")) == [{"status": "expired"}]
+
+
+async def test_a_pass_takes_what_is_left_of_the_read_budget(path: EventPath) -> None:
+    """With a rate, every read of a pass is a slot of the budget that everybody shares."""
+    own = msgspec.structs.replace(path.context.settings, stripe_rate=50.0)
+    async with open_context("worker", own) as context:
+        run = await begin(context, Wish(), OPERATOR)
+        await carry_out(context, run.id)
+        assert (await show_run(context, None, run.id)).run.state == "done"
+    (row,) = await path.rows("SELECT next_at > '-infinity' AS used FROM stripe_budget")
+    assert row["used"]
