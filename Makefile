@@ -64,8 +64,9 @@ build: $(READY) ## Make the wheel in dist/ and, where a Docker engine runs, the 
 lock: $(READY) ## Resolve the dependencies of pyproject.toml again and write the lock files
 	@deploy/lock.sh
 
-prove: $(READY) ## Hold the rules against their oracle over 500 random histories of 50 steps, about 2 min
+prove: $(READY) ## Hold the rules against their oracle over 500 random histories, money figures against the books of 1,000
 	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 0 --no-cov --timeout 1200 tests/unit/rules/test_oracle.py
+	@MONEY_HISTORIES=1000 SEED=$(firstword $(SEED)) $(RUN) pytest -q -n 0 --no-cov --timeout 1200 tests/flows/test_revenue.py
 
 # Real processes and kills: docs/reliability.md. FAULTS="F-01 F-04" narrows, SIZE=full is the size that counts.
 SEED ?= 1
