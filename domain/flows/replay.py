@@ -31,7 +31,9 @@ class Requeued(Struct, frozen=True, kw_only=True):
     owed: tuple[int, ...]
 
 
-class _Hint(Struct, frozen=True, kw_only=True):
+class Hint(Struct, frozen=True, kw_only=True):
+    """An event with the target that is raised for it."""
+
     event_id: str
     target: TargetRef
     object_kind: str
@@ -57,10 +59,10 @@ async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
         ready = [row for row in rows if row.state != EventState.PROCESSED]
         skipped.update({row.event_id: "already processed" for row in rows if row not in ready})
         async with context.database.transaction() as connection:
-            hints = await _with_targets(connection, ready, skipped)
+            hints = await with_targets(connection, ready, skipped)
             for target, group in groupby(hints, key=lambda hint: hint.target):
                 owed.append(await inbox.raise_target(connection, target))
-                done.extend([await _reopen(connection, hint) for hint in group])
+                done.extend([await reopen_hint(connection, hint) for hint in group])
             await context.faults.reach("replay.reopened")
     return Requeued(event_ids=tuple(done), skipped=skipped, owed=tuple(owed))
 
@@ -96,11 +98,11 @@ async def _load(context: Context, event_ids: Sequence[str]) -> list[EventRow]:
     return rows
 
 
-async def _with_targets(
+async def with_targets(
     connection: Connection, rows: Iterable[EventRow], skipped: dict[str, str]
-) -> list[_Hint]:
+) -> list[Hint]:
     """Rows with the target they belong to, in the order in which targets are locked; locks nothing yet."""
-    found: list[_Hint] = []
+    found: list[Hint] = []
     for row in rows:
         hint = _kept_hint(row) or await _classified_hint(connection, row)
         if hint is None:
@@ -110,7 +112,8 @@ async def _with_targets(
     return sorted(found, key=lambda hint: (hint.target.kind == "customer", hint.target, hint.event_id))
 
 
-async def _reopen(connection: Connection, hint: _Hint) -> str:
+async def reopen_hint(connection: Connection, hint: Hint) -> str:
+    """The event is pending again, its target being locked. Answers its id."""
     if hint.is_new:
         await inbox.give_target(connection, hint.event_id, hint.object_kind, hint.object_id, hint.target)
     else:
@@ -119,10 +122,10 @@ async def _reopen(connection: Connection, hint: _Hint) -> str:
     return hint.event_id
 
 
-def _kept_hint(row: EventRow) -> _Hint | None:
+def _kept_hint(row: EventRow) -> Hint | None:
     if row.target_kind is None or row.target_ref is None:
         return None
-    return _Hint(
+    return Hint(
         event_id=row.event_id,
         target=TargetRef(row.target_kind, row.target_ref),
         object_kind=row.object_kind or "",
@@ -131,7 +134,7 @@ def _kept_hint(row: EventRow) -> _Hint | None:
     )
 
 
-async def _classified_hint(connection: Connection, row: EventRow) -> _Hint | None:
+async def _classified_hint(connection: Connection, row: EventRow) -> Hint | None:
     """Ask today's type table about a row that never had a target."""
     found = await inbox.find_event(connection, row.event_id)
     if found is None or found[1] is None:
@@ -144,7 +147,7 @@ async def _classified_hint(connection: Connection, row: EventRow) -> _Hint | Non
         return None
     if event.target is None or event.object_kind is None or event.object_id is None:
         return None
-    return _Hint(
+    return Hint(
         event_id=row.event_id,
         target=event.target,
         object_kind=event.object_kind,

@@ -46,7 +46,7 @@ class EventRow(Struct, frozen=True, kw_only=True):
     has_payload: bool
 
 
-_EVENT_COLUMNS = """event_id, source, type, state, reason, object_kind, object_id, target_kind, target_ref,
+EVENT_COLUMNS = """event_id, source, type, state, reason, object_kind, object_id, target_kind, target_ref,
     tries, received_at, done_at, created_at, api_version, request_id, payload IS NOT NULL AS has_payload"""
 
 
@@ -255,35 +255,10 @@ async def give_target(
     return rows_changed(status) == 1
 
 
-async def list_events(
-    connection: Connection,
-    *,
-    state: str | None = None,
-    type_: str | None = None,
-    before: tuple[datetime, str] | None = None,
-    limit: int = 50,
-) -> list[EventRow]:
-    """Events, newest first; `before` is (received_at, event_id) of the last row of the page before."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {_EVENT_COLUMNS} FROM webhook_events
-        WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR type = $2)
-          AND ($3::timestamptz IS NULL OR (received_at, event_id) < ($3, $4))
-        ORDER BY received_at DESC, event_id DESC LIMIT $5
-        """,
-        state,
-        type_,
-        before[0] if before else None,
-        before[1] if before else None,
-        limit,
-    )
-    return [EventRow(**row) for row in rows]
-
-
 async def find_event(connection: Connection, event_id: str) -> tuple[EventRow, bytes | None] | None:
     """One event and its compressed payload (None: expired, or internal)."""
     row = await connection.fetchrow(
-        f"SELECT {_EVENT_COLUMNS}, payload FROM webhook_events WHERE event_id = $1", event_id
+        f"SELECT {EVENT_COLUMNS}, payload FROM webhook_events WHERE event_id = $1", event_id
     )
     if row is None:
         return None
@@ -298,7 +273,7 @@ async def list_unprocessed(
     """Events in one of the states, by id, after the id `after`: a resumable walk."""
     rows = await connection.fetch(
         f"""
-        SELECT {_EVENT_COLUMNS} FROM webhook_events
+        SELECT {EVENT_COLUMNS} FROM webhook_events
         WHERE state = ANY($1::text[]) AND event_id > $2 ORDER BY event_id LIMIT $3
         """,
         list(states),

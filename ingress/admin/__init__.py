@@ -1,5 +1,5 @@
 """The doors of operators, under `/api/v1/admin`: what they list, and what they do with an audit row each."""
 
-from ingress.admin import dead, find, grants, keys, reconciliation
+from ingress.admin import dead, events, find, grants, keys, reconciliation
 
-ROUTES = [*grants.ROUTES, *find.ROUTES, *dead.ROUTES, *keys.ROUTES, *reconciliation.ROUTES]
+ROUTES = [*grants.ROUTES, *find.ROUTES, *dead.ROUTES, *events.ROUTES, *keys.ROUTES, *reconciliation.ROUTES]

@@ -1,11 +1,24 @@
 """`tollhouse events`."""
 
-import click
+import asyncio
+from contextlib import aclosing, suppress
+from typing import Any
 
-from domain.flows.inspect_events import count_events, list_events, show_event, used_types
+import click
+import msgspec
+
+from domain.flows.inspect_events import (
+    ListedEvent,
+    count_events,
+    follow_events,
+    list_events,
+    show_event,
+    used_types,
+)
 from domain.flows.replay import requeue as requeue_events
-from domain.model import EventState
-from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+from ingress.cli.event_filters import filter_options, read_query
+from ingress.cli.events_replay import replay
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 
 @click.group()
@@ -14,37 +27,58 @@ def events() -> None:
 
 
 @events.command(name="list")
-@click.option("--state", type=click.Choice([state.value for state in EventState]))
-@click.option("--type", "type_", help="Such as checkout.session.completed.")
+@filter_options
 @click.option("--cursor", help="The next_cursor of the page before.")
 @click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
 @json_option
 @command
-async def list_(
-    *, state: str | None, type_: str | None, cursor: str | None, limit: int, as_json: bool
-) -> None:
+async def list_(*, cursor: str | None, limit: int, as_json: bool, **filters: Any) -> None:
     """List events, newest first."""
     async with opened() as context:
-        page = await list_events(context, state=state, type_=type_, cursor=cursor, limit=limit)
+        page = await list_events(context, read_query(filters), cursor=cursor, limit=limit)
     if as_json:
         print_json(page)
         return
-    print_table(
-        ("received", "event", "type", "state", "reason", "target"),
-        [
-            (
-                event.received_at.isoformat(timespec="milliseconds"),
-                event.event_id,
-                event.type,
-                event.state,
-                event.reason,
-                event.target_ref,
-            )
-            for event in page.data
-        ],
-    )
+    print_table(_COLUMNS, [_row(event) for event in page.data])
     if page.next_cursor:
         click.echo(f"More: add --cursor {page.next_cursor}", err=True)
+
+
+@events.command()
+@filter_options
+@click.option(
+    "--every", "every_s", type=click.FloatRange(0.05), default=1.0, show_default=True, help="Seconds."
+)
+@click.option("--count", type=click.IntRange(1), help="End after so many.  [default: with Ctrl-C]")
+@json_option
+@command
+async def tail(*, every_s: float, count: int | None, as_json: bool, **filters: Any) -> None:
+    """Show events as they arrive, one line each, until Ctrl-C. With --json: one object a line."""
+    shown = 0
+    with suppress(asyncio.CancelledError):
+        async with opened() as context:
+            click.echo("Waiting for events; Ctrl-C ends.", err=True)
+            async with aclosing(follow_events(context, read_query(filters), every_s=every_s)) as arriving:
+                async for event in arriving:
+                    say(msgspec.json.encode(event).decode() if as_json else "  ".join(_row(event)))
+                    shown += 1
+                    if shown == count:
+                        return
+
+
+_COLUMNS = ("received", "event", "type", "state", "reason", "target", "user")
+
+
+def _row(event: ListedEvent) -> tuple[str, ...]:
+    return (
+        event.received_at.isoformat(timespec="milliseconds"),
+        event.event_id,
+        event.type,
+        event.state,
+        event.reason or "",
+        event.target_ref or "",
+        f"{event.user_id} ({event.project})" if event.user_id is not None else event.project or "",
+    )
 
 
 @events.command()
@@ -78,7 +112,18 @@ async def show(*, event_id: str, as_json: bool) -> None:
         print_json(detail)
         return
     event = detail.event
-    print_table(("field", "value"), [(name, getattr(event, name)) for name in event.__struct_fields__])
+    rows = [(name, getattr(event, name)) for name in event.__struct_fields__]
+    print_table(("field", "value"), [*rows, ("outcome", detail.outcome), ("next", detail.next)])
+    if detail.siblings:
+        click.echo()
+        print_table(
+            ("beside it", "type", "state", "received"),
+            [
+                (one.event_id, one.type, one.state, one.received_at.isoformat(timespec="seconds"))
+                for one in detail.siblings
+            ],
+        )
+    click.echo()
     if detail.payload is None:
         click.echo("There is no payload: it has expired, or the event is our own.")
     else:
@@ -118,3 +163,6 @@ async def types(*, as_json: bool) -> None:
         ("type", "object read", "why"),
         [(one.type, one.object_kind, one.why) for one in used if not one.is_old_name],
     )
+
+
+events.add_command(replay)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from domain.context import Context
 from domain.errors import Invalid, Unknown
 from domain.flows.find import find
 from tests.flows.event_path import EventPath
@@ -79,7 +80,7 @@ async def test_an_object_whose_event_never_came_is_asked_of_stripe(path: EventPa
     assert seen.next == "tollhouse users sync u_1 --project acme"
 
 
-@pytest.mark.parametrize("named", ["", "  ", "x" * 256, "u\x00", "u\x1b[2J"])
-async def test_what_can_name_nothing_is_refused(path: EventPath, named: str) -> None:
-    with pytest.raises(Invalid):
-        await find(path.context, named)
+async def test_what_can_name_nothing_is_refused(context: Context) -> None:
+    for named in ("", "  ", "x" * 256, "u\x00", "u\x1b[2J"):
+        with pytest.raises(Invalid):
+            await find(context, named)
