@@ -10,6 +10,7 @@ from tests.chaos.checks import Verdict
 from tests.chaos.faults_away import f06, f07, f11, f12
 from tests.chaos.faults_clock import f22
 from tests.chaos.faults_door import f04
+from tests.chaos.faults_drift import f18, f18_unlisted, f21
 from tests.chaos.faults_of_tests import a01, a11, a13, a20, a30, f14, f23
 from tests.chaos.faults_process import f15_dies, f15_raises, f16
 from tests.chaos.faults_random import f01, f02
@@ -50,6 +51,9 @@ FAULTS: dict[str, Registered] = {
     "F-15-raises": Registered(f15_raises),
     "F-15-dies": Registered(f15_dies),
     "F-16": Registered(f16),
+    "F-18": Registered(f18),
+    "F-18-unlisted": Registered(f18_unlisted),
+    "F-21": Registered(f21),
     "F-22": Registered(f22),
     "F-23": Registered(f23),
     "F-24": Registered(f24),
