@@ -142,7 +142,8 @@ async def claim_checkout(
 
 async def _load(context: Context, project: str, app: str, name: str) -> CheckoutRow:
     async with context.database.connection() as connection:
-        row = await checkouts.find_checkout(connection, project, app, name)
+        # Postgres takes no NUL, so no checkout is named by one.
+        row = None if "\0" in name else await checkouts.find_checkout(connection, project, app, name)
     if row is None:
         raise Unknown(
             "This app has opened no such checkout: name it by the id or the ref that opening it answered.",

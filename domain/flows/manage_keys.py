@@ -47,6 +47,9 @@ LIVE_KEYS_AT_MOST = 2
 
 REASON_LENGTH = 1000
 
+#: In any zone it is a date that Python and Postgres can say, a rotation's lifetime later too.
+LATEST_EXPIRY = datetime(3000, 1, 1, tzinfo=UTC)
+
 #: Who acts where no person does, such as a program that prepares a deployment.
 NOBODY = Operator(actor="system")
 
@@ -266,8 +269,12 @@ def _refuse_misfits(
     for scope in scopes:
         if scope not in SCOPES:
             raise Invalid(f"There is no scope {scope!r}; scopes are {', '.join(SCOPES)}.", code="key_invalid")
-    if expires_at is not None and expires_at <= datetime.now(UTC):
-        raise Invalid("A key's expiry lies in the future.", code="key_invalid")
+    if expires_at is not None and not datetime.now(UTC) < expires_at < LATEST_EXPIRY:
+        raise Invalid(
+            f"A key's expiry lies in the future, and before the year {LATEST_EXPIRY.year}: leave it out for "
+            "none.",
+            code="key_invalid",
+        )
 
 
 async def _refuse_unknown(connection: Connection, project: str | None, app: str | None) -> None:

@@ -54,6 +54,7 @@ async def test_a_key_is_made_listed_rotated_and_revoked_by_http(settings: Settin
                 (EDITOR, {"name": ""}, 422),
                 (EDITOR, {"name": "x", "scopes": ["root"]}, 422),
                 (EDITOR, {"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, 422),
+                (EDITOR, {"name": "x", "expires_at": "9999-12-31T23:59:59-23:59"}, 422),
                 (EDITOR, {"name": "x", "kind": "operator"}, 422),
                 ("/api/v1/admin/apps/nosuch/keys", {"name": "x"}, 404),
                 (f"{EDITOR}/nosuch/revoke", {}, 404),
