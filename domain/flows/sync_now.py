@@ -10,6 +10,7 @@ from domain.flows.sync import Syncer
 from domain.model import TargetRef
 from domain.rules.events import internal_event
 from domain.store import inbox
+from domain.store.inbox import Marked
 
 #: Between two looks while another process works on the same customer.
 LOOK_S = 0.1
@@ -39,12 +40,17 @@ async def sync_now(
     events.sort(key=lambda event: event.event_id)
     async with context.database.connection() as connection:
         marked = await inbox.mark(connection, events)
+    return await read_back(context, syncer, marked, within_s=within_s)
+
+
+async def read_back(context: Context, syncer: Syncer, marked: Marked, *, within_s: float) -> bool:
+    """Work off what was marked and committed; whether nothing of it is owed within `within_s`."""
     until = time.monotonic() + within_s
     while True:
         for target_id in marked.target_ids:
             await syncer.sync_target(target_id)
         async with context.database.connection() as connection:
-            if not await inbox.find_owed_targets(connection, [event.event_id for event in events]):
+            if not await inbox.find_owed_targets(connection, sorted(marked.event_ids)):
                 return True
         if time.monotonic() > until:
             return False
