@@ -73,7 +73,8 @@ SEEDS = (
         (object_id, kind, app, project, user_key, charge_id, happened_at, currency, amount_minor, tax_minor)
     SELECT 'ch_' || u.user_key || '_' || m.number, 'payment', a.app, 'acme', u.user_key,
            'ch_' || u.user_key || '_' || m.number,
-           '2026-01-01'::timestamptz + make_interval(months => m.number + 7, mins => (u.user_key % 40000)::int),
+           '2026-01-01'::timestamptz
+               + make_interval(months => m.number + 7, mins => (u.user_key % 40000)::int),
            'usd', a.part, a.part * 19 / 119
     FROM (SELECT user_key FROM users ORDER BY user_key LIMIT $1) u
     CROSS JOIN (VALUES ('editor', 1330), ('viewer', 570)) a(app, part)
