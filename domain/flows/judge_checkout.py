@@ -8,14 +8,18 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid, Unknown
+from domain.flows.gather_facts import gather_facts
 from domain.flows.read_catalog import find_head
 from domain.model import Subscription
 from domain.rules.catalog import Catalog
+from domain.rules.moment import judge, plans_given, read_sources
 from domain.rules.obstacles import (
     OnExisting,
     choose_currency,
     find_existing,
+    list_lone_addons,
     refuse_existing,
+    refuse_lone_addons,
     refuse_second_trial,
 )
 from domain.rules.order import Item, Order, judge_order
@@ -79,7 +83,7 @@ async def judge_checkout(context: Context, project: str, app: str, wish: Wish) -
 
     Raises:
         Unknown: there is no such project or app.
-        Invalid: items, URLs, trial or metadata that cannot be.
+        Invalid: items, URLs, trial or metadata that cannot be; or an add-on without its plan.
         Conflict: a price has no Stripe price yet; or what the user holds is in the way.
     """
     async with context.database.connection() as connection:
@@ -90,6 +94,8 @@ async def judge_checkout(context: Context, project: str, app: str, wish: Wish) -
         order = judge_order(catalog, wish.items)
         _refuse_wrong(catalog, app, wish, order, context.stripe_or_raise.mode)
         standing, at = await _read_standing(context, connection, project, wish.user_id)
+        if lone := list_lone_addons(catalog, wish.items):
+            refuse_lone_addons(lone, await _list_given_plans(connection, catalog, app, wish.user_id, at))
         _refuse_obstacles(catalog, wish, order, standing, at)
         return Judged(
             catalog=catalog,
@@ -117,6 +123,17 @@ def _refuse_obstacles(catalog: Catalog, wish: Wish, order: Order, standing: _Sta
         raise refuse_existing(catalog, wish.user_id, wish.items, existing, wish.on_existing)
     if wish.trial_days:
         refuse_second_trial(catalog, order, wish.items, standing.subscriptions)
+
+
+async def _list_given_plans(
+    connection: Connection, catalog: Catalog, app: str, user_id: str, at: datetime
+) -> set[str]:
+    """Plans that give the user access now: subscribed to, bought or granted."""
+    user = await customers.find_user(connection, catalog.project, user_id)
+    if user is None:
+        return set()
+    known = await gather_facts(connection, catalog.project, user.user_key)
+    return plans_given(judge(read_sources(known, catalog, app), at))
 
 
 async def _read_standing(

@@ -81,6 +81,16 @@ def judge(sources: Iterable[Source], at: datetime) -> Moment:
     )
 
 
+def plans_given(moment: Moment) -> set[str]:
+    """Keys of the plans that give something at that moment."""
+    return {
+        one.source.plan.key
+        for one in moment.judged
+        if one.span.is_live and not one.lacks_requirement and one.source.plan is not None
+        if one.source.quantity > 0
+    }
+
+
 def _settle_requirements(judged: list[Judged]) -> list[Judged]:
     """An add-on counts only while the plan it requires gives access, and no longer than that one."""
     if not any(_requirement(one) for one in judged):

@@ -1,12 +1,12 @@
 """What a user holds that stands in the way of a checkout: a subscription, a trial, a currency. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from domain.errors import Conflict, FieldError, ReadyCall
+from domain.errors import Conflict, FieldError, Invalid, ReadyCall
 from domain.model import Subscription
 from domain.rules.catalog import Catalog, Plan, plan_of
 from domain.rules.holdings import is_running
@@ -62,6 +62,30 @@ def refuse_second_trial(
                     code="trial_used",
                     errors=(FieldError("trial_days", f"the trial {where} was used"),),
                 )
+
+
+def list_lone_addons(catalog: Catalog, items: Sequence[Item]) -> list[tuple[int, str]]:
+    """(index, required plan) of the add-ons whose plan is not bought along with them."""
+    named = {item.plan for item in items}
+    wanted = [(index, catalog.plans[item.plan].requires) for index, item in enumerate(items)]
+    return [(index, plan) for index, plan in wanted if plan is not None and plan not in named]
+
+
+def refuse_lone_addons(lone: Sequence[tuple[int, str]], given: Collection[str]) -> None:
+    """Nobody pays for what gives nothing. `given`: plans that give the user access now.
+
+    Raises:
+        Invalid: an add-on whose plan the user neither has nor buys.
+    """
+    errors = tuple(
+        FieldError(f"items[{index}].plan", f"counts only with the plan {plan}: name that one, too")
+        for index, plan in lone
+        if plan not in given
+    )
+    if errors:
+        raise Invalid(
+            "The user has not got the plan that an add-on counts with.", errors=errors, code="items_invalid"
+        )
 
 
 def find_existing(

@@ -211,12 +211,22 @@ async def test_a_customer_who_pays_in_another_currency_is_sold_that_one_or_nothi
 ) -> None:
     base = make_catalog()
     price = Price(key="month", interval="month", currency="usd", amounts={"usd": 500, "eur": 500})
-    both = Plan(key="both", name="Both", kind="addon", product_id="acme_both", prices={"month": price})
+    both = Plan(
+        key="both", name="Both", kind="addon", requires="pro", product_id="acme_both", prices={"month": price}
+    )
     dollars = msgspec.structs.replace(price, amounts={"usd": 500})
     one = Plan(key="one", name="One", kind="addon", product_id="acme_one", prices={"month": dollars})
     catalog = msgspec.structs.replace(base, plans={**base.plans, "both": both, "one": one})
     published = await publish_locally(running.context, {"acme": catalog})
     await stripe.seed(**published.stripe)
+    # Nobody is sold an add-on that would give nothing: its plan is bought along with it, or is there already.
+    addon = {"plan": "both", "price": "month"}
+    lone = await client.post(PATH, json={**BODY, "items": [addon]})
+    assert (lone.status_code, lone.json()["code"]) == (422, "items_invalid")
+    [error] = lone.json()["errors"]
+    assert (error["field"], "pro" in error["detail"]) == ("items[0].plan", True)
+    along = await client.post(PATH, json={**BODY, "items": [addon, *BODY["items"]]})
+    assert along.status_code == 201, along.text
     opened = (await client.post(PATH, json=BODY)).json()
     await stripe.pay(opened["id"])
     assert (await claim(running, client, opened["id"])).json()["settled"]
