@@ -23,6 +23,7 @@ from ingress.border import Border
 from ingress.limits import rate_headers
 from ingress.measured import observe, route_of
 from ingress.problems import describe_error, encode_refusal, is_told_to_nobody
+from ingress.sparing import Sparing
 
 if TYPE_CHECKING:
     from ingress.lifespan import Running
@@ -37,6 +38,7 @@ API_BODY_BYTES, WEBHOOK_BODY_BYTES = 16 * 1024, 256 * 1024
 UNLOGGED = frozenset({"/health", "/live", "/ready", "/livez", "/readyz"})
 #: What nginx writes for a caller that left before its answer.
 CLIENT_CLOSED = 499
+TOO_MANY = 429
 
 _NOT_KEPT, _VARIES = (b"cache-control", b"no-store"), (b"vary", b"Authorization")
 
@@ -59,6 +61,7 @@ class Edge:
         self._body_bytes = body_bytes
         self._larger = larger
         self._deadline_s = deadline_s
+        self._sparing = Sparing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,7 +81,7 @@ class Edge:
             took_s = time.perf_counter() - began
             observe(scope, exchange.status, took_s)
             if scope["path"] not in UNLOGGED:
-                exchange.write_log_line(took_s)
+                exchange.write_log_line(took_s, self._sparing)
             structlog.contextvars.reset_contextvars(**tokens)
 
 
@@ -120,14 +123,22 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 - the outermost loop of a request: nothing else would answer it
             await self._answer_error(error)
 
-    def write_log_line(self, took_s: float) -> None:
+    def write_log_line(self, took_s: float, sparing: Sparing) -> None:
+        key_id: str | None = self._scope.get("tollhouse.key_id")
+        more = {}
+        if self.status == TOO_MANY:
+            unlogged = sparing.find_unlogged(key_id or "")
+            if unlogged is None:
+                return
+            more = {"unlogged": unlogged}
         log.info(
             "request",
             method=self._scope["method"],
             route=route_of(self._scope),
             status=self.status,
             duration_ms=round(took_s * 1000, 2),
-            key_id=self._scope.get("tollhouse.key_id"),
+            key_id=key_id,
+            **more,
         )
 
     async def _is_answered_at(self, border: Border) -> bool:
