@@ -1,27 +1,28 @@
 """`GET /api/v1/admin/events`, `GET …/{id}`, `POST …/replay`: what was delivered, and its turn again."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 from starlette.responses import Response
 
 from domain.flows.inspect_events import EventDetail, EventPage, EventQuery, list_events, show_event
 from domain.flows.replay_events import MOST, Replayed, ReplayWish, replay
-from domain.model import EventState
 from ingress.operation import Call, Example, operation
 from ingress.repeating import answer_once
 from ingress.wire import Limit, NoQuery, PageQuery, UserId, WireStruct
 
 PATH = "/api/v1/admin/events"
 
+#: As `domain.model.EventState`.
+State = Literal["pending", "processed", "ignored", "foreign", "failed"]
 #: A name of ours or of Stripe's. Postgres cannot store NUL.
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*\Z")]
 Instant = Annotated[datetime, Meta(tz=True, description="an instant such as 2026-11-22T09:00:00Z")]
 
 
 class EventsQuery(PageQuery, frozen=True):
-    state: EventState | None = None
+    state: State | None = None
     #: Such as checkout.session.completed.
     type: Name | None = None
     source: Name | None = None
@@ -38,7 +39,7 @@ class ReplayBody(WireStruct, frozen=True):
     """`event_ids`, or a filter: without any, every event, newest first."""
 
     event_ids: Annotated[tuple[Name, ...], Meta(max_length=MOST)] = ()
-    state: EventState | None = None
+    state: State | None = None
     type: Name | None = None
     source: Name | None = None
     object: Name | None = None
