@@ -20,6 +20,16 @@ from domain.rules.catalog.nouns import (
     is_same_content,
 )
 from domain.rules.catalog.scenarios import Scenario
+from domain.rules.catalog.stripe_nouns import (
+    SoldPrice,
+    StripeChange,
+    StripeFound,
+    StripeNote,
+    StripePlan,
+    StripePrice,
+    StripeProduct,
+)
+from domain.rules.catalog.stripe_plan import compare_stripe
 from domain.rules.catalog.stripe_shape import stripe_objects
 from domain.rules.catalog.values import fits, is_nothing, read_value
 
@@ -39,6 +49,14 @@ __all__ = [
     "PortalOptions",
     "Price",
     "Scenario",
+    "SoldPrice",
+    "StripeChange",
+    "StripeFound",
+    "StripeNote",
+    "StripePlan",
+    "StripePrice",
+    "StripeProduct",
+    "compare_stripe",
     "decode_catalog",
     "encode_catalog",
     "find_price",

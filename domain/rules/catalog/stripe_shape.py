@@ -14,12 +14,15 @@ def stripe_objects(catalogs: Mapping[str, Catalog]) -> dict[str, list[dict[str, 
     """
     plans = [(catalog.project, plan) for catalog in catalogs.values() for plan in catalog.plans.values()]
     return {
-        "products": [_product(project, plan) for project, plan in plans],
-        "prices": [_price(project, plan, price) for project, plan in plans for price in plan.prices.values()],
+        "products": [product_params(project, plan) for project, plan in plans],
+        "prices": [
+            _seeded_price(project, plan, price) for project, plan in plans for price in plan.prices.values()
+        ],
     }
 
 
-def _product(project: str, plan: Plan) -> dict[str, Any]:
+def product_params(project: str, plan: Plan) -> dict[str, Any]:
+    """What Stripe is asked to make of a plan, under an id of our own choice."""
     return {
         "id": plan.product_id,
         "name": plan.name,
@@ -28,11 +31,10 @@ def _product(project: str, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _price(project: str, plan: Plan, price: Price) -> dict[str, Any]:
+def price_params(project: str, plan: Plan, price: Price) -> dict[str, Any]:
+    """What Stripe is asked to make of a price; its id is Stripe's choice."""
     recurring = {"interval": price.interval, "interval_count": price.interval_count}
     return {
-        # A dot is in no key: `pro` + `x_month` and `pro_x` + `month` are two ids.
-        "id": f"price_{project}.{plan.key}.{price.key}",
         "product": plan.product_id,
         "currency": price.currency,
         "unit_amount": price.amounts[price.currency],
@@ -41,7 +43,7 @@ def _price(project: str, plan: Plan, price: Price) -> dict[str, Any]:
             for currency, amount in price.amounts.items()
             if currency != price.currency
         },
-        "recurring": None if price.is_one_time else recurring,
+        **({} if price.is_one_time else {"recurring": recurring}),
         "lookup_key": lookup_key(project, plan.key, price.key),
         "active": True,
         "metadata": {
@@ -51,3 +53,14 @@ def _price(project: str, plan: Plan, price: Price) -> dict[str, Any]:
             "tollhouse_price": price.key,
         },
     }
+
+
+def currencies_of(price: Price) -> tuple[str, ...]:
+    """Its own first."""
+    return (price.currency, *sorted(price.amounts.keys() - {price.currency}))
+
+
+def _seeded_price(project: str, plan: Plan, price: Price) -> dict[str, Any]:
+    # A dot is in no key: `pro` + `x_month` and `pro_x` + `month` are two ids.
+    price_id = f"price_{project}.{plan.key}.{price.key}"
+    return {"recurring": None, **price_params(project, plan, price), "id": price_id}
