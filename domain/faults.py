@@ -32,6 +32,10 @@ POINTS = {
     "checkout.customer": "the customer is in Stripe and linked, the checkout has no row",
     "checkout.inserted": "the checkout has its row, Stripe knows of no session",
     "checkout.created": "Stripe has made the session, nobody has written down its answer",
+    "catalog.changed": "one product or price is as the catalog says, the others are not yet",
+    "catalog.created": "Stripe has everything new, no version says so",
+    "catalog.stored": "the version is in force, nobody is recomputed",
+    "catalog.recomputed": "everybody is, the old prices are not archived",
     "replay.reopened": "events are pending again; the transaction is open",
 }
 

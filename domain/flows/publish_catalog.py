@@ -1,6 +1,6 @@
 """Publish a catalog: a new immutable version per project that changed; users' answers follow in batches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -8,11 +8,20 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Unavailable
-from domain.rules.catalog import Catalog, encode_catalog, parse_catalog_file, stripe_objects
+from domain.rules.catalog import Catalog, SoldPrice, encode_catalog, parse_catalog_file, stripe_objects
 from domain.store import catalogs, due
 from domain.store.catalogs import PriceRow
 from domain.store.session import Connection
 from domain.telemetry import get_logger
+
+__all__ = [
+    "Catalog",
+    "Published",
+    "PublishedProject",
+    "publish_locally",
+    "publish_sold",
+    "read_catalog",
+]
 
 log = get_logger()
 
@@ -53,17 +62,39 @@ async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Pub
     """
     objects = stripe_objects(given)
     async with context.database.transaction() as connection:
-        await catalogs.lock_catalogs(connection)
-        projects = {
-            project: await _publish_project(connection, catalog) for project, catalog in sorted(given.items())
-        }
+        projects = await _publish_projects(connection, given)
         for price in objects["prices"]:
             await _set_local_price(connection, price)
         behind = await due.count_behind(connection)
-    for project, published in projects.items():
-        if published.is_new:
-            await _announce(context, project, published.version)
+    await _announce_new(context, projects)
     return Published(projects=projects, stripe=objects, behind=behind)
+
+
+async def publish_sold(
+    context: Context, given: Mapping[str, Catalog], sold: Iterable[SoldPrice]
+) -> dict[str, PublishedProject]:
+    """Store new versions and with them the Stripe prices sold from now on; else as `publish_locally`.
+
+    What is stored already is not written again.
+
+    Raises:
+        Unavailable: Postgres is away.
+    """
+    async with context.database.transaction() as connection:
+        projects = await _publish_projects(connection, given)
+        for price in sold:
+            await _set_sold_price(connection, price)
+    await _announce_new(context, projects)
+    return projects
+
+
+async def _publish_projects(
+    connection: Connection, given: Mapping[str, Catalog]
+) -> dict[str, PublishedProject]:
+    await catalogs.lock_catalogs(connection)
+    return {
+        project: await _publish_project(connection, catalog) for project, catalog in sorted(given.items())
+    }
 
 
 async def _publish_project(connection: Connection, catalog: Catalog) -> PublishedProject:
@@ -88,6 +119,27 @@ async def _set_local_price(connection: Connection, price: dict[str, Any]) -> Non
     currencies = (str(price["currency"]), *sorted(price["currency_options"]))
     row = PriceRow(price_id=str(price["id"]), plan=plan, price=key, revision=1, currencies=currencies)
     await catalogs.set_price(connection, project, row)
+
+
+async def _set_sold_price(connection: Connection, sold: SoldPrice) -> None:
+    """A price that Stripe made is a revision of its own, numbered as it is first sold."""
+    known = await catalogs.find_price_id(connection, sold.project, sold.plan, sold.price)
+    if known is not None and (known.price_id, known.currencies) == (sold.price_id, sold.currencies):
+        return
+    row = PriceRow(
+        price_id=sold.price_id,
+        plan=sold.plan,
+        price=sold.price,
+        revision=await catalogs.find_next_revision(connection, sold.project, sold.plan, sold.price),
+        currencies=sold.currencies,
+    )
+    await catalogs.set_price(connection, sold.project, row)
+
+
+async def _announce_new(context: Context, projects: Mapping[str, PublishedProject]) -> None:
+    for project, published in projects.items():
+        if published.is_new:
+            await _announce(context, project, published.version)
 
 
 async def _announce(context: Context, project: str, version: int) -> None:

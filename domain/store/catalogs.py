@@ -183,6 +183,25 @@ async def set_price(connection: Connection, project: str, row: PriceRow) -> None
     )
 
 
+async def find_next_revision(connection: Connection, project: str, plan: str, price: str) -> int:
+    """1 for a price that has none."""
+    found = await connection.fetchval(
+        "SELECT max(revision) FROM prices WHERE project = $1 AND plan = $2 AND price = $3",
+        project,
+        plan,
+        price,
+    )
+    return (found or 0) + 1
+
+
+async def list_price_ids(connection: Connection, projects: Sequence[str]) -> list[str]:
+    """Every Stripe price that was ever sold as one of these projects' prices."""
+    rows = await connection.fetch(
+        "SELECT price_id FROM prices WHERE project = ANY($1::text[]) ORDER BY price_id", list(projects)
+    )
+    return [row["price_id"] for row in rows]
+
+
 async def find_price_id(connection: Connection, project: str, plan: str, price: str) -> PriceRow | None:
     """The Stripe price that new checkouts of a catalog price sell; None: not created in Stripe yet."""
     row = await connection.fetchrow(

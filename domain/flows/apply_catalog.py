@@ -1,0 +1,141 @@
+"""`catalog apply` against Stripe: create there, store the version, recompute, archive what is sold no longer.
+
+Nothing remembers how far an earlier run came: each step compares what there is with what should be, so the
+next run begins where a killed one ended, and a run after the last one changes nothing.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import Conflict, Invalid, Unavailable
+from domain.flows.fix_deployment import DeploymentCheck
+from domain.flows.publish_catalog import PublishedProject, publish_sold
+from domain.flows.read_stripe_catalog import read_stripe_catalog
+from domain.flows.recompute_due import Backlog, CaughtUp
+from domain.rules.catalog import Catalog, StripeChange, StripeNote, StripePlan, compare_stripe
+from domain.settings import TESTING
+from domain.telemetry import get_logger
+
+__all__ = [
+    "Applied",
+    "StripeChange",
+    "StripeNote",
+    "StripePlan",
+    "apply_catalog",
+    "find_confirmation",
+    "plan_stripe",
+]
+
+log = get_logger()
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    projects: dict[str, PublishedProject]
+    #: What was created, changed and archived at Stripe, in order; empty: it was all there.
+    changes: tuple[StripeChange, ...]
+    unmanaged: tuple[StripeNote, ...]
+    recomputed: CaughtUp
+
+
+async def plan_stripe(context: Context, given: Mapping[str, Catalog]) -> StripePlan:
+    """What applying would change at Stripe; writes nothing there.
+
+    Raises:
+        WrongDeployment: the key is of another account or mode than this database.
+        Unavailable: Stripe or Postgres is away.
+    """
+    await DeploymentCheck(context).ensure()
+    return compare_stripe(given, await read_stripe_catalog(context, given))
+
+
+def find_confirmation(context: Context) -> str | None:
+    """The environment's name that somebody has to type before Stripe is changed; None: nobody has to.
+
+    Raises:
+        Conflict: the key is of live mode, and the environment is one for tests.
+    """
+    env = context.settings.env
+    if context.stripe_or_raise.mode != "live":
+        return None
+    if env in TESTING:
+        raise Conflict(
+            f"TOLLHOUSE_STRIPE_SECRET_KEY is a live key and TOLLHOUSE_ENV {env} is for tests: use a "
+            "test key, or name the environment that sells.",
+            code="live_key_in_test",
+        )
+    return env
+
+
+async def apply_catalog(
+    context: Context,
+    given: Mapping[str, Catalog],
+    *,
+    confirmed: str | None,
+    on_progress: Callable[[int, int], None],
+) -> Applied:
+    """Make `given` the catalogs in force, in Stripe and here. `on_progress` is told of users recomputed.
+
+    `confirmed`: what was typed for `find_confirmation`.
+
+    Raises:
+        Conflict: not confirmed, or a live key where tests run.
+        Invalid: something at Stripe is in the way; nothing was changed.
+        WrongDeployment: as `plan_stripe`.
+        Unavailable: Stripe or Postgres is away; applying again goes on where this ended.
+    """
+    _require_confirmation(context, confirmed)
+    planned = await plan_stripe(context, given)
+    _refuse_obstacles(planned.obstacles)
+    done = await _carry_out(context, planned.changes)
+    ready = planned if not done else await plan_stripe(context, given)
+    if ready.changes:
+        raise Unavailable(
+            f"Stripe does not show {ready.changes[0].key} as it was just set: apply again in a minute."
+        )
+    await context.faults.reach("catalog.created")
+    projects = await publish_sold(context, given, ready.sold)
+    await context.faults.reach("catalog.stored")
+    recomputed = await Backlog(context).catch_up(on_progress)
+    await context.faults.reach("catalog.recomputed")
+    done += await _carry_out(context, ready.archives)
+    return Applied(projects=projects, changes=tuple(done), unmanaged=ready.unmanaged, recomputed=recomputed)
+
+
+def _require_confirmation(context: Context, confirmed: str | None) -> None:
+    wanted = find_confirmation(context)
+    if wanted is not None and confirmed != wanted:
+        raise Conflict(
+            f"This changes Stripe in live mode: confirm it with the environment's name, --confirm {wanted}.",
+            code="not_confirmed",
+        )
+
+
+def _refuse_obstacles(obstacles: Sequence[StripeNote]) -> None:
+    if obstacles:
+        raise Invalid(
+            "Stripe has something in the way, and nothing was changed: "
+            + "; ".join(f"{one.noun} {one.stripe_id} {one.detail}" for one in obstacles),
+            code="stripe_in_the_way",
+        )
+
+
+async def _carry_out(context: Context, changes: Sequence[StripeChange]) -> list[StripeChange]:
+    for change in changes:
+        await _carry_out_one(context, change)
+        log.info("catalog_changed_at_stripe", action=change.action, noun=change.noun, key=change.key)
+        await context.faults.reach("catalog.changed", f"{change.action}:{change.key}")
+    return list(changes)
+
+
+async def _carry_out_one(context: Context, change: StripeChange) -> None:
+    path = f"/v1/{change.noun}s"
+    if change.action == "create":
+        await context.stripe_or_raise.create(path, change.params, idempotency_key=change.content_key)
+        return
+    # Setting a value twice is harmless, and Stripe would answer a key of the content from its memory, without
+    # doing it, where somebody has set it back within a day.
+    key = f"catalog:set:{uuid.uuid4()}"
+    await context.stripe_or_raise.create(f"{path}/{change.stripe_id}", change.params, idempotency_key=key)

@@ -1,0 +1,280 @@
+"""`catalog apply` against Stripe: made once, continued where it was killed, nobody else's objects touched."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy.local.stripe_simulator.testing import SimulatorHandle, running_simulator
+from domain.context import Context, open_context
+from domain.errors import Conflict, Invalid, Unavailable
+from domain.faults import Faults, parse_fault_points
+from domain.flows.apply_catalog import Applied, apply_catalog, plan_stripe
+from domain.flows.publish_catalog import read_catalog
+from domain.flows.verify_catalog import Verified, verify_catalog
+from domain.settings import Secret, Settings
+from tests.flows.catalog_seeds import CATALOG_TOML, seed_subscribers
+from tests.ingress.test_cli import call
+
+#: Two currencies, and a one-time price beside the two monthly ones.
+TEXT = CATALOG_TOML.replace("usd = 1900", "usd = 1900, eur = 1800") + (
+    '[projects.acme.plans.pro.prices.once]\nduration = "lifetime"\namounts = { jpy = 9000 }\n'
+)
+DEARER = TEXT.replace("usd = 1900", "usd = 2900")
+#: Where an apply of `DEARER` over `TEXT` can die: between any two of its steps.
+DEATHS = (
+    "catalog.changed@create:acme.pro.month",
+    "catalog.created",
+    "catalog.stored",
+    "catalog.recomputed",
+    "catalog.changed@archive:acme.pro.month",
+)
+#: Ended by SIGKILL, the others by an error: a process takes seconds. `make chaos` kills at all of them.
+KILLED = DEATHS if "CHAOS_CHECKOUTS" in os.environ else DEATHS[1:2]
+
+
+class World:
+    """A deployment that has sold nothing yet, and an empty Stripe."""
+
+    def __init__(self, context: Context, stripe: SimulatorHandle) -> None:
+        self.context, self.stripe = context, stripe
+
+    async def apply(self, text: str = TEXT, confirmed: str | None = None) -> Applied:
+        given = read_catalog(text, file="catalog.toml")
+        return await apply_catalog(self.context, given, confirmed=confirmed, on_progress=lambda *_: None)
+
+    async def verify(self) -> Verified:
+        return await verify_catalog(self.context)
+
+    def rows(self, kind: str) -> dict[str, dict[str, Any]]:
+        return {row["id"]: {**row} for row in self.stripe.account.rows.get(kind, {}).values()}
+
+    def books(self) -> tuple[object, object, int]:
+        """Everything that a write at Stripe leaves a trace in."""
+        return self.rows("product"), self.rows("price"), len(self.rows("event"))
+
+    def put(self, kind: str, object_id: str, **fields: Any) -> None:
+        """As somebody would in the dashboard."""
+        account = self.stripe.account
+        account.put(kind, {**account.load(kind, object_id), **fields})
+
+    def holder(self, key: str) -> dict[str, Any]:
+        (row,) = [row for row in self.rows("price").values() if row["lookup_key"] == key]
+        return row
+
+    async def sold(self) -> dict[str, tuple[str, int, list[str]]]:
+        async with self.context.database.connection() as connection:
+            rows = await connection.fetch("SELECT * FROM prices WHERE is_head")
+        return {f"{r['plan']}.{r['price']}": (r["price_id"], r["revision"], r["currencies"]) for r in rows}
+
+
+@pytest.fixture
+async def world(settings: Settings) -> AsyncIterator[World]:
+    async with running_simulator() as stripe:
+        changed = msgspec.structs.replace(
+            settings,
+            stripe_secret_key=Secret(stripe.secret_key),
+            stripe_api_base=stripe.url,
+            stripe_rate=0.0,
+        )
+        async with open_context("stripe-cli", changed) as context:
+            yield World(context, stripe)
+
+
+async def test_everything_is_made_once_and_a_change_of_amount_is_a_new_revision(world: World) -> None:
+    planned = await plan_stripe(world.context, read_catalog(TEXT, file="catalog.toml"))
+    assert world.books() == ({}, {}, 0)
+    first = await world.apply()
+    assert first.changes == planned.changes
+    assert [(one.action, one.key) for one in first.changes] == [
+        ("create", "acme.pro"),
+        ("create", "acme.pro.month"),
+        ("create", "acme.pro.once"),
+        ("create", "acme.team"),
+        ("create", "acme.team.month"),
+    ]
+    assert world.rows("product").keys() == {"acme_pro", "acme_team"}
+    month = world.holder("acme:pro:month")
+    amounts = {name: one["unit_amount"] for name, one in month["currency_options"].items()}
+    assert (month["product"], amounts) == ("acme_pro", {"usd": 1900, "eur": 1800})
+    assert world.holder("acme:pro:once")["recurring"] is None
+    assert (await world.sold())["pro.month"] == (month["id"], 1, ["usd", "eur"])
+    assert not (await world.verify()).is_drifted
+
+    before, users = world.books(), await seed_subscribers(world.context, 2)
+    again = await world.apply()
+    assert (again.changes, again.projects["acme"].is_new) == ((), False)
+    assert world.books() == before
+    assert again.recomputed.recomputed == len(users)
+
+    dearer = await world.apply(DEARER)
+    assert [(one.action, one.key) for one in dearer.changes] == [
+        ("create", "acme.pro.month"),
+        ("archive", "acme.pro.month"),
+    ]
+    assert [(one.field, one.before, one.after) for one in dearer.changes[0].fields] == [
+        ("amounts.usd", 1900, 2900)
+    ]
+    newest = world.holder("acme:pro:month")
+    assert newest["id"] != month["id"]
+    old = world.rows("price")[month["id"]]
+    assert (old["active"], old["lookup_key"]) == (False, None)
+    assert (await world.sold())["pro.month"] == (newest["id"], 2, ["usd", "eur"])
+
+    # Back within a day: another revision, not Stripe's memory of the first one.
+    await world.apply()
+    third = world.holder("acme:pro:month")
+    assert third["id"] not in {month["id"], newest["id"]}
+    assert (await world.sold())["pro.month"][:2] == (third["id"], 3)
+    assert (await world.apply()).changes == ()
+
+
+async def test_what_is_edited_in_the_dashboard_is_named_and_set_back(world: World) -> None:
+    await world.apply()
+    month = world.holder("acme:pro:month")["id"]
+    edits = (
+        ("product", "acme_pro", {"name": "Gold"}, "acme.pro", "name"),
+        ("product", "acme_pro", {"active": False}, "acme.pro", "active"),
+        ("price", month, {"active": False}, "acme.pro.month", "active"),
+        ("price", month, {"lookup_key": None}, "acme.pro.month", "lookup_key"),
+    )
+    # Twice: the second time is within the day in which Stripe remembers idempotency keys.
+    for kind, object_id, fields, key, field in (*edits, *edits):
+        world.put(kind, object_id, **fields)
+        drift = await world.verify()
+        assert [(one.key, one.fields[0].field) for one in drift.stripe.changes] == [(key, field)]
+        assert drift.is_drifted
+        await world.apply()
+    assert not (await world.verify()).is_drifted
+    assert world.holder("acme:pro:month")["id"] == month
+    async with world.context.database.transaction() as connection:
+        await connection.execute("UPDATE prices SET is_head = false WHERE price_id = $1", month)
+    (elsewhere,) = (await world.verify()).sold_elsewhere
+    assert (elsewhere.key, elsewhere.sold, elsewhere.at_stripe) == ("acme.pro.month", None, month)
+    await world.apply()
+    assert not (await world.verify()).is_drifted
+
+
+async def test_what_is_not_ours_is_named_and_never_touched(world: World) -> None:
+    terms = {"currency": "usd", "unit_amount": 4900, "recurring": {"interval": "month"}}
+    await world.stripe.seed(
+        products=[{"id": "prod_old", "name": "Old"}, {"id": "prod_else", "name": "Somebody else's"}],
+        prices=[
+            {"id": "price_old", "product": "prod_old", **terms},
+            {"id": "price_odd", "product": "prod_old", **terms, "unit_amount": 1},
+            {"id": "price_else", "product": "prod_else", **terms},
+        ],
+    )
+    theirs = world.books()
+    imported = TEXT.replace(
+        "[projects.acme.plans.team]\n", '[projects.acme.plans.team]\nstripe_product = "prod_old"\n'
+    ).replace("amounts = { usd = 4900 }", 'amounts = { usd = 4900 }\nstripe_ids = ["price_old"]')
+    applied = await world.apply(imported)
+    # The imported price asks for the same, so it is what is sold.
+    assert (await world.sold())["team.month"][0] == "price_old"
+    assert {one.stripe_id for one in applied.unmanaged} == {"prod_old", "price_odd"}
+    for kind, before in (("product", theirs[0]), ("price", theirs[1])):
+        assert isinstance(before, dict)
+        assert {name: world.rows(kind)[name] for name in before} == before
+    assert not (await world.verify()).is_drifted
+
+    # Another amount is a price of ours beside it; a plan that goes takes only what is ours.
+    await world.apply(imported.replace("usd = 4900", "usd = 5900"))
+    assert (await world.sold())["team.month"][0] == world.holder("acme:team:month")["id"] != "price_old"
+    await world.apply(TEXT[: TEXT.index("[projects.acme.plans.pro]")])
+    ours = [row for row in world.rows("price").values() if row["metadata"]]
+    assert ours
+    assert not any(row["active"] for row in ours)
+    assert world.rows("product")["acme_pro"]["active"] is False
+    assert world.rows("product")["prod_old"] == theirs[0]["prod_old"]  # type: ignore[index] # rows by id
+
+
+async def test_what_is_in_the_way_is_named_before_anything_is_written(world: World) -> None:
+    terms = {"currency": "usd", "unit_amount": 1, "recurring": {"interval": "month"}}
+    await world.stripe.seed(
+        products=[{"id": "prod_else", "name": "Somebody else's"}],
+        prices=[{"id": "price_else", "product": "prod_else", "lookup_key": "acme:pro:month", **terms}],
+    )
+    before = world.books()
+    with pytest.raises(Invalid, match="price_else holds the lookup key acme:pro:month"):
+        await world.apply()
+    missing = TEXT.replace(
+        "[projects.acme.plans.pro]\n", '[projects.acme.plans.pro]\nstripe_product = "prod_no"\n'
+    )
+    with pytest.raises(Invalid, match="prod_no Stripe does not have"):
+        await world.apply(missing)
+    assert world.books() == before
+    assert await world.sold() == {}
+
+
+async def test_a_price_that_is_its_products_default_can_be_archived(world: World) -> None:
+    await world.apply()
+    world.put("product", "acme_pro", default_price=world.holder("acme:pro:month")["id"])
+    applied = await world.apply(DEARER)
+    assert [one.action for one in applied.changes] == ["create", "update", "archive"]
+    assert world.rows("product")["acme_pro"]["default_price"] is None
+
+
+async def test_live_mode_wants_the_name_of_the_environment_and_no_environment_of_tests(world: World) -> None:
+    before = world.books()
+    live = msgspec.structs.replace(world.context.settings, stripe_secret_key=Secret("sk_live_x"))
+    for env, confirmed, code in (
+        ("test", "test", "live_key_in_test"),
+        ("production", None, "not_confirmed"),
+        ("production", "prod", "not_confirmed"),
+    ):
+        settings = msgspec.structs.replace(live, env=env)
+        async with open_context("stripe-cli", settings) as context:
+            with pytest.raises(Conflict) as refused:
+                await World(context, world.stripe).apply(confirmed=confirmed)
+            assert refused.value.code == code
+    assert world.books() == before
+
+
+async def test_an_apply_that_ended_between_any_two_steps_is_finished_by_the_next(
+    world: World, tmp_path: Path
+) -> None:
+    """The dearer and the cheaper file in turn: each end is in the middle of a whole change."""
+    await world.apply()
+    await seed_subscribers(world.context, 2)
+    for turn, point in enumerate(DEATHS, start=1):
+        text = DEARER if turn % 2 else TEXT
+        if point in KILLED:
+            await kill(world, tmp_path, text, point)
+        else:
+            await fail(world, text, point)
+        finished = await world.apply(text)
+        assert not (await world.verify()).is_drifted, point
+        # Begun again, not twice: one price per change of amount.
+        named = [(row, row["metadata"]["tollhouse_price"]) for row in world.rows("price").values()]
+        mine = [row for row, key in named if (row["product"], key) == ("acme_pro", "month")]
+        assert (len(mine), sum(row["active"] for row in mine)) == (1 + turn, 1), point
+        assert (await world.sold())["pro.month"][:2] == (world.holder("acme:pro:month")["id"], 1 + turn)
+        assert finished.projects["acme"].version == 1 + turn
+        assert finished.recomputed.failed == 0
+
+
+async def kill(world: World, directory: Path, text: str, point: str) -> None:
+    """SIGKILL to the command itself."""
+    (file := directory / "catalog.toml").write_text(text)
+    environ = {
+        "TOLLHOUSE_STRIPE_SECRET_KEY": world.stripe.secret_key,
+        "TOLLHOUSE_STRIPE_API_BASE": world.stripe.url,
+        "TOLLHOUSE_STRIPE_RATE": "0",
+        "TOLLHOUSE_FAULT_POINTS": f"{point}=kill:1",
+    }
+    words = ("catalog", "apply", str(file))
+    died = await asyncio.to_thread(call, world.context.settings, *words, **environ)
+    assert died.returncode == -signal.SIGKILL, (point, died.stderr)
+
+
+async def fail(world: World, text: str, point: str) -> None:
+    """An error at the same place, which nobody catches: the same is done, and it costs no process."""
+    faulty = msgspec.structs.replace(world.context, faults=Faults(parse_fault_points(f"{point}=raise:1")))
+    with pytest.raises(Unavailable, match="A test made"):
+        await World(faulty, world.stripe).apply(text)
