@@ -134,7 +134,9 @@ CODES: dict[str, Code] = {
     "stripe_rate_limited": Code(503, "Stripe has no time for us", _LATER),
     "unavailable": Code(503, "something this service depends on is away", _LATER),
     "catalog_invalid": Code(None, "the catalog file says something that cannot be", _TERMINAL),
-    "not_built": Code(None, "this verb is not built yet", _TERMINAL),
+    "not_confirmed": Code(None, "it changes Stripe in live mode, and nobody confirmed that", _TERMINAL),
+    "live_key_in_test": Code(None, "a live Stripe key in an environment for tests", _TERMINAL),
+    "stripe_in_the_way": Code(None, "something at Stripe is in the way of the catalog", _TERMINAL),
     "settings_invalid": Code(None, "the environment lacks something or says something wrong", _TERMINAL),
     "wrong_deployment": Code(None, "the Stripe key is another account's or mode's", _TERMINAL),
 }

@@ -9,7 +9,7 @@ import click
 #: Command → (module under ingress.cli, its one line in `--help`): listed here so that help imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
     "migrate": ("migrate", "Bring the database schema to what this build needs."),
-    "catalog": ("catalog", "Check, plan and apply the catalog file."),
+    "catalog": ("catalog", "Check, plan, apply and verify the catalog file."),
     "keys": ("keys", "Make, list, rotate and revoke API keys."),
     "grant": ("grants", "Give a user something, or take it away, whatever Stripe says."),
     "revoke": ("grants", "End grants; what else gives access stays."),

@@ -123,10 +123,11 @@ def test_apply_twice_changes_nothing_the_second_time(settings: Settings) -> None
     assert "Nobody has to be recomputed" in call(settings, "catalog", "apply", "--local", CATALOG).stdout
 
 
-def test_apply_without_local_says_that_it_is_not_built(settings: Settings) -> None:
-    done = call(settings, "catalog", "apply", CATALOG)
-    assert done.returncode == 2
-    assert "--local" in done.stderr
+def test_stripe_is_not_written_to_without_a_key(settings: Settings) -> None:
+    for words in (("apply", CATALOG), ("verify",)):
+        done = call(settings, "catalog", *words)
+        assert done.returncode == 2
+        assert "TOLLHOUSE_STRIPE_SECRET_KEY" in done.stderr
 
 
 def test_a_key_is_shown_once_and_stored_without_its_secret(settings: Settings) -> None:

@@ -1,10 +1,13 @@
 """`tollhouse catalog` as a product owner and an operator type it."""
 
+import asyncio
+import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from deploy.local.stripe_simulator.testing import running_simulator
 from domain.context import Context
 from domain.settings import Settings
 from tests.flows.catalog_seeds import CATALOG_TOML, seed_subscribers
@@ -114,3 +117,42 @@ async def test_a_user_that_cannot_be_recomputed_is_counted_and_explained(
     assert "Recomputed 1 users" in done.stdout
     assert "1 users could not be recomputed" in done.stdout
     assert "recompute_failed" in done.stderr
+
+
+async def test_stripe_is_planned_applied_and_verified_from_the_terminal(
+    settings: Settings, context: Context, file: Path
+) -> None:
+    async with running_simulator() as stripe:
+        environ = {
+            "TOLLHOUSE_STRIPE_SECRET_KEY": stripe.secret_key,
+            "TOLLHOUSE_STRIPE_API_BASE": stripe.url,
+        }
+
+        async def type_in(*words: str) -> subprocess.CompletedProcess[str]:
+            return await asyncio.to_thread(call, settings, "catalog", *words, **environ)
+
+        planned = await type_in("plan", "--exit-code", str(file), "--json")
+        told = msgspec.json.decode(planned.stdout)
+        assert planned.returncode == 4
+        assert [one["key"] for one in told["stripe"]["changes"]] == [
+            *("acme.pro", "acme.pro.month", "acme.team", "acme.team.month")
+        ]
+        assert stripe.account.rows.get("product", {}) == {}
+        applied = await type_in("apply", str(file))
+        assert applied.returncode == 0, applied.stderr
+        assert "acme.team.month" in applied.stdout
+        assert "Recomputed 0 users" in applied.stdout
+        assert answer(await type_in("apply", str(file), "--json"))["changes"] == []
+        assert "Products and prices are as the file says" in (await type_in("plan", str(file))).stdout
+        assert answer(await type_in("verify", "--json"))["versions"] == {"acme": 1}
+
+        account = stripe.account
+        account.put("product", {**account.load("product", "acme_pro"), "name": "Gold"})
+        drifted = await type_in("verify")
+        assert drifted.returncode == 2
+        assert "Gold" in drifted.stdout
+        assert "acme_pro" in drifted.stdout
+    live = {**environ, "TOLLHOUSE_STRIPE_SECRET_KEY": "sk_live_1", "TOLLHOUSE_ENV": "shop"}
+    refused = await asyncio.to_thread(call, settings, "catalog", "apply", str(file), **live)
+    assert refused.returncode == 2
+    assert "--confirm shop" in refused.stderr

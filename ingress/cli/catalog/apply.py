@@ -1,44 +1,85 @@
 """`tollhouse catalog apply`."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from domain.context import Context
-from domain.errors import Rejected
-from domain.flows.publish_catalog import Published, publish_locally, read_catalog
+from domain.flows.apply_catalog import apply_catalog, find_confirmation
+from domain.flows.publish_catalog import (
+    Catalog,
+    Published,
+    PublishedProject,
+    publish_locally,
+    read_catalog,
+)
 from domain.flows.recompute_due import Backlog, CaughtUp
 from ingress.cli.catalog.group import CATALOG, read_text
+from ingress.cli.catalog.stripe import print_changes
 from ingress.cli.progress import progress
-from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 
 @click.command()
 @CATALOG
 @click.option("--local", is_flag=True, help="Store and recompute only; create nothing in Stripe.")
-@click.option("--wait", is_flag=True, help="Recompute here and now instead of leaving it to the scheduler.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="With --local: recompute here and now instead of leaving it to the scheduler. Without: always so.",
+)
+@click.option("--confirm", metavar="NAME", help="In live mode: the environment's name (TOLLHOUSE_ENV).")
 @json_option
 @command
-async def apply(*, file: Path, local: bool, wait: bool, as_json: bool) -> None:
-    """Make FILE the catalog in force; every user it concerns is recomputed in batches.
+async def apply(*, file: Path, local: bool, wait: bool, confirm: str | None, as_json: bool) -> None:
+    """Make FILE the catalog in force: in Stripe, then here; then recompute; then archive old prices.
 
-    Until a user's turn has come the answer stays what it was. Applying the same content again changes
-    nothing; a --wait that was interrupted is continued by the scheduler, or by calling it again.
+    Applying the same content again changes nothing, and one that was interrupted is continued by applying
+    again. What Stripe has that is not ours is named and stays. In live mode the environment's name is asked.
+    Until a user's turn has come the answer stays what it was.
     """
-    if not local:
-        raise Rejected(
-            "Creating products and prices in Stripe is not built yet: make them there under the ids that "
-            "--json lists, then apply with --local.",
-            code="not_built",
-        )
     projects = read_catalog(read_text(file), file=str(file))
+    if local:
+        await _apply_locally(projects, wait=wait, as_json=as_json)
+    else:
+        await _apply_to_stripe(projects, confirm, as_json=as_json)
+
+
+async def _apply_to_stripe(projects: Mapping[str, Catalog], confirm: str | None, *, as_json: bool) -> None:
+    async with opened("stripe-cli") as context:
+        confirmed = _ask(find_confirmation(context), confirm)
+        with progress("Recomputing users") as show:
+            applied = await apply_catalog(context, projects, confirmed=confirmed, on_progress=show)
+    if as_json:
+        print_json({name: getattr(applied, name) for name in applied.__struct_fields__})
+        return
+    if applied.changes:
+        print_changes(applied.changes)
+    else:
+        click.echo("Stripe had it all.")
+    for note in applied.unmanaged:
+        say(f"Not ours, left as it is: {note.noun} {note.stripe_id} {note.detail}")
+    _print(applied.projects, applied.recomputed, 0)
+
+
+def _ask(wanted: str | None, given: str | None) -> str | None:
+    """What was typed: at the prompt, where there is a terminal and no option."""
+    if wanted is None or given is not None or not sys.stdin.isatty():
+        return given
+    answer: str = click.prompt(f"This changes Stripe in LIVE mode. Type {wanted} to go on", err=True)
+    return answer
+
+
+async def _apply_locally(projects: Mapping[str, Catalog], *, wait: bool, as_json: bool) -> None:
     async with opened() as context:
         published = await publish_locally(context, projects)
         caught_up = await _catch_up(context) if wait else None
     if as_json:
         print_json({**_as_dict(published), "waited": caught_up})
     else:
-        _print(published, caught_up)
+        _print(published.projects, caught_up, published.behind)
 
 
 async def _catch_up(context: Context) -> CaughtUp:
@@ -50,12 +91,12 @@ def _as_dict(published: Published) -> dict[str, object]:
     return {name: getattr(published, name) for name in published.__struct_fields__}
 
 
-def _print(published: Published, caught_up: CaughtUp | None) -> None:
+def _print(projects: Mapping[str, PublishedProject], caught_up: CaughtUp | None, behind: int) -> None:
     print_table(
         ("project", "version", "changed", "apps"),
         [
             (key, project.version, "yes" if project.is_new else "no", ", ".join(project.apps))
-            for key, project in published.projects.items()
+            for key, project in projects.items()
         ],
     )
     if caught_up is not None:
@@ -65,7 +106,7 @@ def _print(published: Published, caught_up: CaughtUp | None) -> None:
                 f"{caught_up.failed} users could not be recomputed and keep their answer: `recompute_failed` "
                 "in the log says why. The scheduler goes on trying."
             )
-    elif published.behind:
-        click.echo(f"The scheduler recomputes {published.behind} users. See: tollhouse catalog status")
+    elif behind:
+        click.echo(f"The scheduler recomputes {behind} users. See: tollhouse catalog status")
     else:
         click.echo("Nobody has to be recomputed.")

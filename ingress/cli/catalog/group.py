@@ -11,7 +11,7 @@ CATALOG = click.argument("file", type=click.Path(path_type=Path, exists=True, di
 
 @click.group()
 def catalog() -> None:
-    """Check, plan and apply the catalog file (docs/catalog.md)."""
+    """Check, plan, apply and verify the catalog file (docs/catalog.md)."""
 
 
 def read_text(file: Path) -> str:

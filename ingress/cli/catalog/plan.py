@@ -6,11 +6,21 @@ from pathlib import Path
 
 import click
 
+from domain.flows.apply_catalog import plan_stripe
 from domain.flows.plan_catalog import CatalogPlan, Counts, PlannedProject, PlannedUser, plan_catalog
 from domain.flows.publish_catalog import read_catalog
 from ingress.cli.catalog.group import CATALOG, read_text
+from ingress.cli.catalog.stripe import print_plan, stripe_as_dict
 from ingress.cli.progress import progress
-from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
+from ingress.cli.terminal import (
+    command,
+    json_option,
+    opened,
+    print_json,
+    print_table,
+    say,
+    terminal_settings,
+)
 
 #: With --exit-code; 1 to 3 are the errors of every command.
 EXIT_CHANGES, EXIT_TAKES_AWAY = 4, 5
@@ -35,10 +45,15 @@ EVERYBODY = sys.maxsize
     is_flag=True,
     help="End with 4 where something changes and with 5 where somebody loses access or gets less or other.",
 )
+@click.option("--local", is_flag=True, help="Compare users only; do not ask Stripe.")
 @json_option
 @command
-async def plan(*, file: Path, with_list: bool, limit: int, with_exit_code: bool, as_json: bool) -> None:
-    """Show what applying FILE would change: in the catalog, and for every user. Writes nothing.
+async def plan(
+    *, file: Path, with_list: bool, limit: int, with_exit_code: bool, local: bool, as_json: bool
+) -> None:
+    """Show what applying FILE would change: at Stripe, in the catalog, and for every user. Writes nothing.
+
+    Stripe is compared where TOLLHOUSE_STRIPE_SECRET_KEY is set.
 
     \b
     gain, lose   access to the feature begins or ends
@@ -47,14 +62,22 @@ async def plan(*, file: Path, with_list: bool, limit: int, with_exit_code: bool,
     """
     projects = read_catalog(read_text(file), file=str(file))
     at_most = (limit or EVERYBODY) if with_list else 0
-    async with opened() as context:
+    asks_stripe = not local and bool(terminal_settings().stripe_secret_key.reveal())
+    async with opened("stripe-cli" if asks_stripe else "cli") as context:
+        stripe = await plan_stripe(context, projects) if asks_stripe else None
         with progress("Comparing users") as show:
             planned = await plan_catalog(context, projects, list_at_most=at_most, on_progress=show)
+    is_changed = planned.is_changed or (stripe is not None and stripe.is_changed)
     if as_json:
-        print_json({"is_changed": planned.is_changed, "takes_away": planned.takes_away, **_as_dict(planned)})
+        told = {"is_changed": is_changed, "takes_away": planned.takes_away, **_as_dict(planned)}
+        print_json({**told, "stripe": None if stripe is None else stripe_as_dict(stripe)})
     else:
+        if stripe is not None:
+            print_plan(stripe)
+        elif not local:
+            click.echo("Stripe is not compared: TOLLHOUSE_STRIPE_SECRET_KEY is not set.\n")
         _print(planned, with_list=with_list)
-    if with_exit_code and planned.is_changed:
+    if with_exit_code and is_changed:
         sys.exit(EXIT_TAKES_AWAY if planned.takes_away else EXIT_CHANGES)
 
 

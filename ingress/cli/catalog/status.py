@@ -24,6 +24,6 @@ async def status(*, as_json: bool) -> None:
         ],
     )
     if not projects:
-        click.echo("No catalog was applied yet. Next: tollhouse catalog apply --local FILE")
+        click.echo("No catalog was applied yet. Next: tollhouse catalog apply FILE")
     elif any(row.behind for row in projects):
         click.echo("The scheduler recomputes who is behind; users whose recompute fails are in its log.")
