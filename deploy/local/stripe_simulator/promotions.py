@@ -1,4 +1,4 @@
-"""Coupons and promotion codes: made, found by their code, named by a checkout session. They discount nothing."""
+"""Coupons and promotion codes: made, found by code, named by a checkout session. They discount nothing."""
 
 from deploy.local.stripe_simulator import params
 from deploy.local.stripe_simulator.errors import missing_object, refused
@@ -92,7 +92,7 @@ def list_promotion_codes(call: Call) -> Json:
         row
         for row in rows_of(call.account)
         if asked.get("active", row["active"]) is row["active"]
-        and ANY_CASE(asked.get("code", row["code"])) == ANY_CASE(row["code"])
+        and ANY_CASE(str(asked.get("code", row["code"]))) == ANY_CASE(row["code"])
         and asked.get("customer", row["customer"]) == row["customer"]
     ]
     return page(call, "promotion_code", chosen, "/v1/promotion_codes")
