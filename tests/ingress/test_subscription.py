@@ -118,9 +118,14 @@ async def test_while_stripe_is_away_nothing_is_changed_and_a_decline_is_no_failu
                 (400, 422, "stripe_refused"),
                 (429, 503, "stripe_rate_limited"),
             ):
+                await asked(client, "change", {**TEAM, "when": "period_end"})
+                planned = await path.retrieve(f"/v1/subscriptions/{subscription}")
                 await path.stripe.fail(f"/v1/subscriptions/{subscription}", status=status, times=2)
                 refused = await asked(client, "change", TEAM)
                 assert (refused.status_code, refused.json()["code"]) == (answered, code)
+                # The plan for the period's end went first, and nobody is told that nothing was changed.
+                assert planned["schedule"] is not None
+                assert answered == 503 or "may be taken back" in refused.json()["detail"]
                 await path.stripe.clear_faults()
             # Whether Stripe is still at work on the last call is not known: its lease is waited for.
             busy = await asked(client, "change", TEAM)

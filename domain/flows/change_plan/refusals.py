@@ -11,6 +11,11 @@ from domain.stripe_gateway import StripeRefused
 _UNPAID = frozenset({"first_payment_failure", "final_payment_failure"})
 #: Somebody has stopped the whole subscription, or it never began.
 _NOT_RUNNING = frozenset({"incomplete", "paused"})
+#: What waited is taken back before the call that Stripe refuses: a schedule would undo that one later.
+_KEPT = (
+    "the subscription keeps its items, but a change or end that was planned may be taken back "
+    "(GET /api/v1/billing shows it)"
+)
 
 
 def refuse_not_running(subject: Subject) -> None:
@@ -76,19 +81,18 @@ def _told(refused: StripeRefused) -> Rejected:
     if refused.is_decline:
         why = refused.decline_code or refused.reason or "no reason given"
         return Conflict(
-            f"The payment failed ({why}) and nothing was changed: let the customer change the payment method "
+            f"The payment failed ({why}): {_KEPT}. Let the customer change the payment method "
             "in the portal (POST /api/v1/portal/session), then ask again.",
             code="payment_failed",
         )
     if refused.reason == "resource_missing" and refused.param is None:
         return Conflict(
-            "The customer has no payment method: let them add one in the portal "
+            f"The customer has no payment method: {_KEPT}. Let them add one in the portal "
             "(POST /api/v1/portal/session), then ask again.",
             code="payment_method_missing",
         )
     return Invalid(
-        "Stripe refuses this change and nothing was changed: an operator finds the call in Stripe's request "
-        "log.",
+        f"Stripe refuses this change: {_KEPT}. An operator finds the call in Stripe's request log.",
         code="stripe_refused",
         errors=(FieldError(refused.param or "", refused.reason or "refused without a code"),),
     )
