@@ -103,7 +103,6 @@ async def replay(
         )
         await _record(connection, operator, wish, project, replayed)
         await keep(connection, replayed)
-        await context.faults.reach("replay.reopened")
     log.info("events_replayed", events=len(done), targets=len(owed), skipped=len(skipped))
     return replayed
 
