@@ -66,7 +66,7 @@ def _compare_product(draft: _Draft, project: str, plan: Plan, found: StripeFound
     product = found.products.get(plan.product_id)
     if product is None:
         _create_product(draft, project, plan)
-    elif product.metadata.get("tollhouse_project") == project:
+    elif is_ours(product.metadata, project):
         _update_product(draft, project, plan, product)
     else:
         state = "" if product.is_active else "; it is archived, so nothing of it can be sold"
