@@ -74,12 +74,12 @@ def choose_project(principal: Principal, parameters: Mapping[str, str]) -> str:
 
 
 def choose_named(principal: Principal, project: str) -> str:
-    """The project that a path names, for every kind of key.
+    """The project that a path names: what a whole project earns is no app's business.
 
     Raises:
-        Forbidden: the key is another project's.
+        Forbidden: the key is another project's, or an app's.
     """
-    return _choose("project", principal.project, {"project": project})
+    return choose_project(principal, {"project": project})
 
 
 def choose_project_or_all(principal: Principal, parameters: Mapping[str, str]) -> str | None:

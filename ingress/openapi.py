@@ -41,7 +41,7 @@ _OF_REPEATS = ("idempotency_key_reused", "idempotency_in_flight")
 _OF_TENANT: dict[str, tuple[str, ...]] = {
     "app": ("wrong_project", "wrong_app"),
     "project": ("wrong_project", "wrong_kind"),
-    "named": ("wrong_project",),
+    "named": ("wrong_project", "wrong_kind"),
     "all": ("wrong_project", "wrong_kind"),
 }
 

@@ -56,9 +56,9 @@ Body = TypeVar("Body")
 Said = TypeVar("Said")
 Method = Literal["GET", "POST"]
 
-#: Whom a request concerns: an app, a project, the project that the path's `{project}` names (which keys of
-#: its apps may ask for too), or what its key may see (`project=` is free for an operator of all). Each adds
-#: the parameters that keys of other kinds need. None: no key is asked for.
+#: Whom a request concerns: an app, a project, the project that the path's `{project}` names, or what its
+#: key may see (`project=` is free for an operator of all). Each adds the parameters that keys of other kinds
+#: need. None: no key is asked for.
 Of = Literal["app", "project", "named", "all"]
 
 TENANT_PARAMETERS: dict[Of | None, frozenset[str]] = {

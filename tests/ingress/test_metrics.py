@@ -19,7 +19,7 @@ AT = "/api/v1/metrics/project/acme"
 READS = ("metrics:read",)
 
 
-async def test_figures_are_json_or_a_table_for_every_kind_of_key_of_the_project(settings: Settings) -> None:
+async def test_a_project_gets_its_figures_as_json_or_a_table_and_nobody_else_does(settings: Settings) -> None:
     async with running_path(settings) as path:
         customer = await path.make_customer("=u_1")
         await path.buy(customer, "pro", "month", 3)
@@ -30,15 +30,17 @@ async def test_figures_are_json_or_a_table_for_every_kind_of_key_of_the_project(
             app = await create_key(
                 path.context, kind="app", project="acme", app="editor", name="a", scopes=READS
             )
+            own_key = await create_key(path.context, kind="project", project="acme", name="p", scopes=READS)
             other = await create_key(path.context, kind="project", project="globex", name="g", scopes=READS)
-            async with client_of(api.app, running, app.key) as client:
+            async with client_of(api.app, running, own_key.key) as client:
                 await assert_json(client)
                 await assert_tables(client)
                 await assert_refused(client)
-            async with client_of(api.app, running, other.key) as client:
-                for name in ("revenue", "revenue/entries", "subscriptions"):
-                    answer = await client.get(f"{AT}/{name}")
-                    assert (answer.status_code, answer.json()["code"]) == (403, "wrong_project")
+            for key, code in ((other.key, "wrong_project"), (app.key, "wrong_kind")):
+                async with client_of(api.app, running, key) as client:
+                    for name in ("revenue", "revenue/entries", "subscriptions"):
+                        answer = await client.get(f"{AT}/{name}")
+                        assert (answer.status_code, answer.json()["code"]) == (403, code)
         await assert_terminal(own)
 
 
