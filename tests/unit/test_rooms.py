@@ -76,6 +76,12 @@ ROOMS = (
     Room("domain.telemetry", ("domain.settings", "domain.errors"), "everybody stands on it", "keep it small"),
     Room(
         "domain.settings",
+        ("domain.setting_values", "domain.addresses", "domain.errors", "domain.faults"),
+        "everybody stands on it",
+        "keep it small",
+    ),
+    Room(
+        "domain.setting_values",
         ("domain.addresses", "domain.errors", "domain.faults"),
         "everybody stands on it",
         "keep it small",
