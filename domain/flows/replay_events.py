@@ -23,7 +23,6 @@ from domain.flows.inspect_events import (
 from domain.flows.preview_replay import Difference, preview
 from domain.flows.record_action import Operator, record_action
 from domain.flows.replay import reopen_hint, with_targets
-from domain.model import EventState
 from domain.store import event_lists, inbox
 from domain.store.event_lists import EventFilter, ListedEvent
 from domain.store.session import Connection
@@ -131,10 +130,10 @@ async def _reopen(
     connection: Connection, rows: Sequence[ListedEvent]
 ) -> tuple[list[str], dict[str, str], list[int]]:
     """(events reopened, events skipped with the reason, targets that are owed)."""
-    skipped = {row.event_id: "pending already" for row in rows if row.state == EventState.PENDING}
+    skipped: dict[str, str] = {}
     done: list[str] = []
     owed: list[int] = []
-    hints = await with_targets(connection, [row for row in rows if row.event_id not in skipped], skipped)
+    hints = await with_targets(connection, rows, skipped)
     for target, group in groupby(hints, key=lambda hint: hint.target):
         owed.append(await inbox.raise_target(connection, target))
         done.extend([await reopen_hint(connection, hint) for hint in group])

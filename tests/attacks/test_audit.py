@@ -13,7 +13,7 @@ from domain.settings import Settings
 from ingress.api import OPERATIONS, app
 from ingress.lifespan import Running, open_running
 from tests.attacks.asking import Said, ask
-from tests.seeds import make_catalog, seed_catalog, seed_dead
+from tests.seeds import make_catalog, seed_catalog, seed_dead, seed_user
 
 #: Each operator's verb: path parameters, body, and the action it leaves. `{…}` is of an earlier answer.
 VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
@@ -24,6 +24,8 @@ VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     ),
     "revoke_grants": ({}, {"grant_id": "{id}", "reason": "it was for a week"}, "grant.revoke"),
     "retry_one_dead": ({"id": "cus_1"}, {"reason": "repaired"}, "dead.retry"),
+    "replay_events": ({}, {"event_ids": ["evt_1"]}, "events.replay"),
+    "sync_one_user": ({"user": "u_8"}, {}, "user.sync"),
     "discard_one_dead": ({"id": "re_1"}, {"reason": "nobody's"}, "dead.discard"),
     "create_app_key": ({"app": "editor"}, {"name": "backend"}, "key.create"),
     "rotate_app_key": ({"app": "editor", "key_id": "{key_id}"}, {"overlap_s": 60}, "key.rotate"),
@@ -42,6 +44,8 @@ async def test_each_verb_leaves_one_row_and_without_the_row_does_nothing(setting
     async with open_running("api", settings) as running:
         await seed_catalog(running.context, make_catalog())
         await seed_dead(running.context)
+        # Without a customer: a sync needs no Stripe, and makes its first answers.
+        await seed_user(running.context, "u_8")
         created = await create_key(running.context, kind="operator", name="support")
         said: dict[str, Any] = {}
         for name, (_, _, action) in VERBS.items():
