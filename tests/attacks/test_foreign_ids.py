@@ -31,8 +31,9 @@ from tests.attacks.tenants import (
 
 #: What a request of a stranger may be answered: refused, or as if what it names did not exist.
 REFUSED = frozenset({401, 403, 404})
-#: Path parameters that name something of everybody's.
-SHARED_NAMES = frozenset({"feature"})
+#: Path parameters that name something of everybody's; or of each project's own, as a user's id: a grant makes
+#: a user of any name, so a stranger finds its own. Not a byte of acme's may be in it.
+SHARED_NAMES = frozenset({"feature", "user"})
 
 
 class Op(msgspec.Struct, frozen=True):
@@ -246,7 +247,9 @@ def leaks(world: World, request: Request, answer: httpx2.Response) -> list[str]:
         CANARY,
         '"value":82',
         *(id_ for id_ in world.ids if not re.fullmatch(r"\w{1,7}", id_)),
-        "cus_1",
         "u_rich",
     ]
+    # As a whole word: the simulator's ids are random, and one in sixteen begins like it.
+    if re.search(r"\bcus_1\b", said):
+        words.append("cus_1")
     return [word for word in words if word in said and word not in asked]
