@@ -16,7 +16,8 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Unknown
 from domain.flows.defaults import find_defaults
-from domain.flows.sync import Synced, Syncer
+from domain.flows.sync import Syncer
+from domain.flows.sync_now import sync_within
 from domain.model import EntitlementSet, TargetRef
 from domain.rules.answer import Answer, answer_at
 from domain.rules.events import internal_event
@@ -47,9 +48,6 @@ PAID = frozenset({"paid", "no_payment_required"})
 
 _decode_items = msgspec.json.Decoder(tuple[Item, ...]).decode
 _decode_set = msgspec.json.Decoder(EntitlementSet).decode
-
-#: The loop keeps tasks by weak references only.
-_unfinished: set[asyncio.Task[Synced]] = set()
 
 
 class ShownCheckout(Struct, frozen=True, kw_only=True):
@@ -185,29 +183,11 @@ async def _await_sync(
         if target_id is None:
             return was_open
         was_open = True
-        synced = await _sync_within(syncer, target_id, until - time.monotonic())
+        synced = await sync_within(syncer, target_id, until - time.monotonic())
         if synced is None:
             return False
         if not synced.outcomes or "processed" not in synced.outcomes:
             await asyncio.sleep(LOOK_EVERY_S)
-
-
-async def _sync_within(syncer: Syncer, target_id: int, left_s: float) -> Synced | None:
-    """None: the time is over; a run that has begun goes on, because it holds the target's lease."""
-    if left_s <= 0:
-        return None
-    task = asyncio.create_task(syncer.sync_target(target_id))
-    _unfinished.add(task)
-    task.add_done_callback(_forget)
-    done, _ = await asyncio.wait([task], timeout=left_s)
-    return task.result() if done else None
-
-
-def _forget(task: "asyncio.Task[Synced]") -> None:
-    _unfinished.discard(task)
-    if not task.cancelled():
-        # Nobody may be left to hear of it, and the sweeper has the target rung again.
-        task.exception()
 
 
 def _state(row: CheckoutRow) -> State:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from domain.context import Context
-from domain.flows.sync import Syncer
+from domain.flows.sync import Synced, Syncer
 from domain.model import TargetRef
 from domain.rules.events import internal_event
 from domain.store import inbox
@@ -14,6 +14,9 @@ from domain.store.inbox import Marked
 
 #: Between two looks while another process works on the same customer.
 LOOK_S = 0.1
+
+#: The loop keeps tasks by weak references only.
+_unfinished: set[asyncio.Task[Synced]] = set()
 
 
 async def sync_now(
@@ -48,10 +51,32 @@ async def read_back(context: Context, syncer: Syncer, marked: Marked, *, within_
     until = time.monotonic() + within_s
     while True:
         for target_id in marked.target_ids:
-            await syncer.sync_target(target_id)
+            await sync_within(syncer, target_id, until - time.monotonic())
         async with context.database.connection() as connection:
             if not await inbox.find_owed_targets(connection, sorted(marked.event_ids)):
                 return True
         if time.monotonic() > until:
             return False
         await asyncio.sleep(LOOK_S)
+
+
+async def sync_within(syncer: Syncer, target_id: int, left_s: float) -> Synced | None:
+    """None: the time is over; a run that has begun goes on, because it holds the target's lease.
+
+    Raises:
+        Unavailable: Postgres is away.
+    """
+    if left_s <= 0:
+        return None
+    task = asyncio.create_task(syncer.sync_target(target_id))
+    _unfinished.add(task)
+    task.add_done_callback(_forget)
+    done, _ = await asyncio.wait([task], timeout=left_s)
+    return task.result() if done else None
+
+
+def _forget(task: asyncio.Task[Synced]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        # Nobody may be left to hear of it, and the sweeper has the target rung again.
+        task.exception()
