@@ -26,7 +26,7 @@ from domain.flows.stripe_refusal import telling_refusals
 from domain.model import TargetRef
 from domain.rules.catalog import CheckoutOptions
 from domain.rules.events import internal_event
-from domain.rules.obstacles import OnExisting, refuse_existing
+from domain.rules.obstacles import OnExisting, refuse_existing, refuse_trial_elsewhere
 from domain.rules.order import Item
 from domain.rules.promotion import find_usable_code
 from domain.store import checkouts, inbox
@@ -65,7 +65,8 @@ async def open_checkout(
 ) -> OpenedCheckout:
     """A Stripe checkout session in which this user can buy these items.
 
-    The user's other open ones of the same groups are over then. `attempt` None: a call nobody sends again.
+    The user's other open ones of the same groups are over then, and with a trial those with the trial of the
+    same plan without a group. `attempt` None: a call nobody sends again.
 
     Raises:
         Unknown: there is no such project or app.
@@ -81,8 +82,7 @@ async def open_checkout(
             offer = _Offer(wish=wish, judged=judged, promotion=await _find_promotion(context, wish, judged))
             customer = await ensure_customer(context, project, wish.user_id)
             await context.faults.reach("checkout.customer")
-            groups = judged.order.groups
-            async with taking_turn(context, project, customer.user_key, groups, attempt.id):
+            async with taking_turn(context, project, customer.user_key, judged.turns, attempt.id):
                 return await _open(context, project, app, offer, customer, attempt)
 
 
@@ -115,11 +115,13 @@ async def _clear_the_way(
 ) -> None:
     wish, judged = offer.wish, offer.judged
     groups = judged.order.groups
-    if not groups:
+    if not judged.turns:
         return
     await refuse_obstacles(context, project, wish, judged)
     if await expire_others(context, project, customer.user_key, groups, ref):
         raise refuse_existing(judged.catalog, wish.user_id, wish.items, (None, groups[0]), wish.on_existing)
+    if await expire_others(context, project, customer.user_key, judged.trials, ref):
+        raise refuse_trial_elsewhere(judged.trials)
 
 
 def _new_checkout(project: str, app: str, offer: _Offer, customer: OurCustomer, ref: UUID) -> NewCheckout:
@@ -130,7 +132,7 @@ def _new_checkout(project: str, app: str, offer: _Offer, customer: OurCustomer, 
         user_key=customer.user_key,
         mode=offer.judged.order.mode,
         items=msgspec.json.encode(offer.wish.items),
-        groups=offer.judged.order.groups,
+        groups=offer.judged.turns,
     )
 
 

@@ -1,6 +1,7 @@
 """One open checkout per user and group: who opens one waits its turn, and ends the others first.
 
 Two open pages are two ways to pay: whoever paid both would have two subscriptions of one group.
+The trial of a plan without a group is a group of its own here.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from domain.errors import Conflict, ObjectMissing, Unavailable
 from domain.flows.read_budget import CLAIM_WAIT_S, budget_of
 from domain.model import TargetRef
 from domain.rules.events import internal_event
+from domain.rules.obstacles import TRIAL_PREFIX
 from domain.store import checkouts, group_locks, inbox
 from domain.store.checkouts import OpenSession
 from domain.stripe_gateway import StripeRefused
@@ -127,9 +129,10 @@ async def _release(context: Context, project: str, user_key: int, groups: Sequen
 
 
 def _busy(group: str) -> Conflict:
+    is_trial = group.startswith(TRIAL_PREFIX)
+    where = f"with the {group.replace(':', ' of ')}" if is_trial else f"in the group {group!r}"
     return Conflict(
-        f"Another checkout or change of this user in the group {group!r} is under way: send it again when "
-        "that has ended.",
+        f"Another checkout or change of this user {where} is under way: send it again when that has ended.",
         code="change_in_progress",
         retry_after_s=2,
     )

@@ -18,6 +18,7 @@ from domain.rules.obstacles import (
     choose_currency,
     find_existing,
     list_lone_addons,
+    list_trials,
     refuse_existing,
     refuse_lone_addons,
     refuse_second_trial,
@@ -68,6 +69,13 @@ class Judged(Struct, frozen=True, kw_only=True):
     lines: list[dict[str, Any]]
     #: The user's present Stripe customer; None: there is none yet.
     customer_id: str | None
+    #: Trials of plans without a group, by their names; empty: none is asked for.
+    trials: tuple[str, ...] = ()
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """What the user may have one open page for."""
+        return (*self.order.groups, *self.trials)
 
 
 class _Standing(Struct, frozen=True, kw_only=True):
@@ -103,11 +111,12 @@ async def judge_checkout(context: Context, project: str, app: str, wish: Wish) -
             currency=choose_currency(order, standing.currency),
             lines=[await _find_line(connection, project, item) for item in wish.items],
             customer_id=standing.customer_id,
+            trials=list_trials(catalog, order, wish.items) if wish.trial_days else (),
         )
 
 
 async def refuse_obstacles(context: Context, project: str, wish: Wish, judged: Judged) -> None:
-    """The same question again, by whoever holds the groups: another checkout may have been paid meanwhile.
+    """The same question again, by whoever has the turn: another checkout may have been paid meanwhile.
 
     Raises:
         Conflict: a subscription or a trial of the user is in the way.

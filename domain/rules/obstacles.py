@@ -16,6 +16,8 @@ from domain.rules.order import Item, Order
 #: so no session is opened whichever it is; they differ in the call that the refusal proposes.
 OnExisting = Literal["refuse", "add", "switch"]
 
+#: Before a plan's key: its trial, where it is in no group.
+TRIAL_PREFIX = "trial:"
 CHANGE_PATH = "/api/v1/subscription/change"
 
 
@@ -62,6 +64,29 @@ def refuse_second_trial(
                     code="trial_used",
                     errors=(FieldError("trial_days", f"the trial {where} was used"),),
                 )
+
+
+def list_trials(catalog: Catalog, order: Order, items: Sequence[Item]) -> tuple[str, ...]:
+    """Names of the trials that are no group's, sorted: of each recurring plan without one.
+
+    None of them is a group's name: keys have no colon.
+    """
+    if order.mode == "payment":
+        return ()
+    bought = [(catalog.plans[item.plan], item.price) for item in items]
+    lone = {plan.key for plan, price in bought if plan.group is None and not plan.prices[price].is_one_time}
+    return tuple(f"{TRIAL_PREFIX}{plan}" for plan in sorted(lone))
+
+
+def refuse_trial_elsewhere(trials: Sequence[str]) -> Conflict:
+    """The refusal where a page with one of these trials was paid a moment ago, not in the mirror yet."""
+    named = ", ".join(trial.removeprefix(TRIAL_PREFIX) for trial in trials)
+    return Conflict(
+        f"This user has just begun the trial of one of these plans on another page: {named}. "
+        "Leave trial_days out.",
+        code="trial_used",
+        errors=(FieldError("trial_days", "the trial was used on another page"),),
+    )
 
 
 def list_lone_addons(catalog: Catalog, items: Sequence[Item]) -> list[tuple[int, str]]:

@@ -20,7 +20,7 @@ class NewCheckout(Struct, frozen=True, kw_only=True):
     mode: str
     #: JSON: [{plan, price, quantity}].
     items: bytes
-    #: Catalog groups of its recurring plans.
+    #: Catalog groups of its recurring plans, and trials of those without one (`trial:` and the plan).
     groups: tuple[str, ...] = ()
 
 
@@ -137,7 +137,7 @@ async def write_session(
 async def list_open_sessions(
     connection: Connection, project: str, user_key: int, groups: Sequence[str]
 ) -> list[OpenSession]:
-    """The user's sessions that may still be paid and that hold a plan of one of the groups, oldest first."""
+    """The user's sessions that may still be paid and that are in one of the groups, oldest first."""
     rows = await connection.fetch(
         """
         SELECT ref, stripe_session_id AS session_id FROM checkout_sessions

@@ -206,6 +206,31 @@ async def test_a_subscription_of_the_group_is_changed_and_not_bought_again(
     assert (await client.post(PATH, json=BODY)).status_code == 201
 
 
+async def test_of_two_open_pages_with_a_trial_of_a_plan_without_a_group_one_can_be_paid(
+    running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
+) -> None:
+    base = make_catalog()
+    price = Price(key="month", interval="month", currency="usd", amounts={"usd": 500})
+    lone = Plan(key="lone", name="Lone", product_id="acme_lone", trial_days=9, prices={"month": price})
+    catalog = msgspec.structs.replace(base, plans={**base.plans, "lone": lone})
+    await stripe.seed(**(await publish_locally(running.context, {"acme": catalog})).stripe)
+    plain = {**BODY, "items": [{"plan": "lone", "price": "month"}]}
+    trial = {**plain, "trial_days": 9}
+    opened = [(await client.post(PATH, json=body)).json() for body in (plain, trial, trial, BODY, plain)]
+    states = [(await read(running, f"/v1/checkout/sessions/{one['id']}"))["status"] for one in opened]
+    # A plan without a group may be bought twice, its trial may not.
+    assert states == ["open", "expired", "open", "open", "open"]
+    # Nobody has told us of the payment: ending that page finds out.
+    await stripe.pay(opened[2]["id"])
+    for _ in range(2):
+        used = await client.post(PATH, json=trial)
+        assert (used.status_code, used.json()["code"]) == (409, "trial_used"), used.text
+        for target in await rows(running, "sync_targets"):
+            await running.syncer.sync_target(target["id"])
+    assert (await client.post(PATH, json=plain)).status_code == 201
+    assert await rows(running, "checkout_turns") == []
+
+
 async def test_a_customer_who_pays_in_another_currency_is_sold_that_one_or_nothing(
     running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
 ) -> None:
