@@ -159,12 +159,17 @@ def _target(row: CheckoutRow, session_id: str) -> TargetRef:
 async def _mark_once(
     context: Context, project: str, row: CheckoutRow, session_id: str, target: TargetRef
 ) -> bool:
-    """Whether this claim may wish for a read; another one may have, a moment ago."""
+    """Whether this claim may wish for a read; another one may have, a moment ago.
+
+    Two transactions: a sync locks the target before the checkout's row, and both in the other order would
+    wait for each other. A claim that dies between them is one that the page sends again.
+    """
     event_id = f"th_{uuid.uuid4().hex}"
     event = internal_event(event_id, "claim", "checkout.session", session_id, target, cause="claim")
     async with context.database.transaction() as connection:
         if not await checkouts.begin_claim(connection, project, row.ref, CLAIM_EVERY_S):
             return False
+    async with context.database.transaction() as connection:
         await inbox.mark(connection, [event])
     return True
 
