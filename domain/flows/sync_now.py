@@ -35,6 +35,18 @@ async def sync_now(
     Raises:
         Unavailable: Postgres is away.
     """
+    marked = await wish_sync(context, customer_id, objects, cause=cause)
+    return await read_back(context, syncer, marked, within_s=within_s)
+
+
+async def wish_sync(
+    context: Context, customer_id: str, objects: Sequence[tuple[str, str]], *, cause: str
+) -> Marked:
+    """Only wish that these objects `(kind, id)` of a customer are read.
+
+    Raises:
+        Unavailable: Postgres is away.
+    """
     target = TargetRef("customer", customer_id)
     events = [
         internal_event(f"th_{uuid.uuid4().hex}", "sync", kind, stripe_id, target, cause=cause)
@@ -42,8 +54,7 @@ async def sync_now(
     ]
     events.sort(key=lambda event: event.event_id)
     async with context.database.connection() as connection:
-        marked = await inbox.mark(connection, events)
-    return await read_back(context, syncer, marked, within_s=within_s)
+        return await inbox.mark(connection, events)
 
 
 async def read_back(context: Context, syncer: Syncer, marked: Marked, *, within_s: float) -> bool:

@@ -40,7 +40,7 @@ async def cancel_subscription(
         if subject is None or gone is not None:
             return await _nothing_left(scene, gone or subject)
         _refuse(subject, when)
-        with refusals_told():
+        async with refusals_told(scene, subject):
             if asked.is_preview:
                 return await _preview(scene, subject, when)
             status = await (_end_now(scene, subject) if when == "now" else _end_later(scene, subject))

@@ -17,7 +17,7 @@ from domain.flows.change_plan.refusals import (
     refuse_not_running,
     refuse_unpaid,
 )
-from domain.flows.change_plan.schedule import plan_next_period
+from domain.flows.change_plan.schedule import plan_next_period, put_back
 from domain.flows.change_plan.subject import (
     Asked,
     Scene,
@@ -41,7 +41,10 @@ from domain.rules.plan_change import (
     list_item_changes,
 )
 from domain.store import catalogs
-from domain.stripe_gateway import JsonObject
+from domain.stripe_gateway import JsonObject, StripeRefused
+from domain.telemetry import get_logger
+
+log = get_logger()
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -75,7 +78,7 @@ async def change_subscription(
         judge_change(scene.catalog, asked.group, subject.currency, items)
         plan = await _plan(scene, subject, items, when)
         _refuse(subject, when)
-        with refusals_told():
+        async with refusals_told(scene, subject):
             if asked.is_preview:
                 return await _preview(scene, subject, plan)
             do = _change_now if when == "now" else _change_later
@@ -142,13 +145,27 @@ async def _wanted(scene: Scene, held: Sequence[Held], item: Item) -> Wanted:
 async def _change_now(scene: Scene, subject: Subject, plan: Plan) -> tuple[Status, str | None]:
     if _is_waiting_for(subject, plan):
         return "action_required", subject.pay_url
-    undone = [await drop_unpaid_update(scene, subject), await release_schedule(scene, subject)]
+    dropped = await drop_unpaid_update(scene, subject)
+    released = await release_schedule(scene, subject)
     if not plan.items:
-        return ("changed" if any(undone) else "unchanged"), None
-    answer = await scene.write(subject.path, _terms(subject, plan), step="items")
+        return ("changed" if dropped or released else "unchanged"), None
+    try:
+        answer = await scene.write(subject.path, _terms(subject, plan), step="items")
+    except StripeRefused:
+        if released is not None:
+            await _plan_again(scene, subject, released)
+        raise
     if answer.get("pending_update") is None:
         return "changed", None
     return "action_required", _hosted_page(answer)
+
+
+async def _plan_again(scene: Scene, subject: Subject, released: JsonObject) -> None:
+    """Nothing became of the change, so what was planned instead of it still stands."""
+    try:
+        await put_back(scene, subject, released)
+    except StripeRefused as refused:
+        log.warning("planned_change_lost", subscription=subject.id, reason=refused.reason)
 
 
 def _terms(subject: Subject, plan: Plan) -> dict[str, Any]:

@@ -1,17 +1,19 @@
 """What stands against a change: the subscription's own state, or Stripe's refusal; with what to do next."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from domain.errors import Conflict, FieldError, Invalid, Rejected
-from domain.flows.change_plan.subject import Subject
+from domain.flows.change_plan.subject import Scene, Subject
+from domain.flows.sync_now import wish_sync
 from domain.stripe_gateway import StripeRefused
 
 #: Causes of `paused` that a payment ends.
 _UNPAID = frozenset({"first_payment_failure", "final_payment_failure"})
 #: Somebody has stopped the whole subscription, or it never began.
 _NOT_RUNNING = frozenset({"incomplete", "paused"})
-#: What waited is taken back before the call that Stripe refuses: a schedule would undo that one later.
+#: What waited is taken back before the call that Stripe refuses, as a schedule would undo that one later. A
+#: planned change is put back then, if Stripe lets us; an unpaid update is not.
 _KEPT = (
     "the subscription keeps its items, but a change or end that was planned may be taken back "
     "(GET /api/v1/billing shows it)"
@@ -63,9 +65,11 @@ def refuse_paused_by_others(subject: Subject) -> None:
         raise Conflict(f"This subscription is paused: {_way_back(subject)}.", code="subscription_paused")
 
 
-@contextmanager
-def refusals_told() -> Iterator[None]:
+@asynccontextmanager
+async def refusals_told(scene: Scene, subject: Subject) -> AsyncIterator[None]:
     """Stripe's refusal of what a caller asked for is the caller's to know, never a failure of ours.
+
+    What was taken back before the refusal is read by the next sync.
 
     Raises:
         Conflict: a declined payment, or a missing payment method.
@@ -74,6 +78,9 @@ def refusals_told() -> Iterator[None]:
     try:
         yield
     except StripeRefused as refused:
+        if not scene.asked.is_preview:
+            objects = [("subscription", subject.id)]
+            await wish_sync(scene.context, subject.customer_id, objects, cause="subscription_change")
         raise _told(refused) from refused
 
 

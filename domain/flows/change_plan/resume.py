@@ -48,7 +48,7 @@ async def resume_subscription(context: Context, syncer: Syncer, asked: Asked) ->
             refuse_paused_by_others(subject)
         else:
             refuse_not_running(subject)
-        with refusals_told():
+        async with refusals_told(scene, subject):
             if asked.is_preview:
                 return await _preview(scene, subject)
             do = _begin_again if is_paused else _undo

@@ -21,6 +21,33 @@ async def plan_next_period(scene: Scene, subject: Subject, wanted: Sequence[Want
     goes on with it.
     """
     schedule = await _schedule(scene, subject)
+    following = {
+        **_carried(_current_phase(schedule)),
+        "items": [_wish(one) for one in wanted],
+        "duration": _duration(scene, wanted),
+        "proration_behavior": "none",
+    }
+    await _write_phases(scene, subject, schedule, following)
+
+
+async def put_back(scene: Scene, subject: Subject, released: JsonObject) -> None:
+    """Plan again what a schedule that this call has `released` had planned for the period's end."""
+    end = int(subject.period_end.timestamp())
+    planned = next((phase for phase in released["phases"] if phase["start_date"] >= end), None)
+    if planned is None:
+        return
+    schedule = await scene.write(SCHEDULES, {"from_subscription": subject.id}, step="schedule")
+    following = {
+        **_carried(planned),
+        "items": [_item(item) for item in planned["items"]],
+        "end_date": planned["end_date"],
+        "proration_behavior": planned["proration_behavior"],
+    }
+    await _write_phases(scene, subject, schedule, following)
+
+
+async def _write_phases(scene: Scene, subject: Subject, schedule: JsonObject, following: JsonObject) -> None:
+    """The running phase as it is to the period's end, and the one after it."""
     current = _current_phase(schedule)
     running = {
         **_carried(current),
@@ -30,12 +57,6 @@ async def plan_next_period(scene: Scene, subject: Subject, wanted: Sequence[Want
     }
     if current.get("trial_end") is not None:
         running["trial_end"] = current["trial_end"]
-    following = {
-        **_carried(current),
-        "items": [_wish(one) for one in wanted],
-        "duration": _duration(scene, wanted),
-        "proration_behavior": "none",
-    }
     phases = {"phases": [running, following], "end_behavior": "release", "proration_behavior": "none"}
     await scene.write(f"{SCHEDULES}/{schedule['id']}", phases, step="phases")
 
