@@ -118,7 +118,7 @@ async def replace_open(
                r.subscriptions, r.is_counted,
                u.clock_at IS NULL AND $5 < u.created_at - interval '1 minute', $4
         FROM users u, unnest($6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-                             $12::int[], $13::bool[])
+                             $12::int[], $13::boolean[])
              AS r(currency, plan, app, standing, monthly, divisor, subscriptions, is_counted)
         WHERE u.user_key = $2
         """,
