@@ -225,9 +225,19 @@ async def test_what_waits_is_replaced_taken_back_or_overtaken(path: EventPath) -
     async with paying(path, "u_1", TEAM) as payer:
         await payer.change(PRO, when="period_end")
         first = (await payer.read())["schedule"]
+        own = {"collection_method": "charge_automatically"}
+        invoiced = {"days_until_due": 9, "issuer": {"type": "self"}, "account_tax_ids": ["txi_1"]}
+        row = path.stripe.account.rows["subscription_schedule"][first]
+        row["phases"][0] |= {**own, "metadata": {"order": "7"}, "invoice_settings": invoiced}
         replaced = await payer.change(Item("team", "month", 2), when="period_end")
         assert isinstance(replaced, Changed)
         assert (replaced.status, (await payer.read())["schedule"]) == ("scheduled", first)
+        phases = (await path.retrieve(f"/v1/subscription_schedules/{first}"))["phases"]
+        # Stripe adds a phase's to the subscription's when it begins: once.
+        assert [phase["metadata"] for phase in phases] == [{"order": "7"}, {}]
+        for phase in phases:
+            assert {name: phase[name] for name in own} == own
+            assert {name: phase["invoice_settings"][name] for name in invoiced} == invoiced
 
         foreseen = await payer.resume(preview=True)
         assert isinstance(foreseen, Preview)

@@ -96,6 +96,8 @@ def read_phases(account: Account, schedule: Json, asked: list[Json]) -> list[Jso
         require_items(account, subscription, given["items"], f"{name}[items]")
         end = end_of(account, given, start, name)
         rest = {key: given[key] for key in given.keys() & schedules.NEW_PHASE.keys()}
+        if "invoice_settings" in rest:
+            rest["invoice_settings"] = schedules.NEW_INVOICE_SETTINGS | rest["invoice_settings"]
         phases.append(schedules.new_phase(given["items"], subscription["currency"], start, end, **rest))
     if not phases or asked[0].get("start_date") is None:
         raise refused("The first phase says its `start_date`.", "phases[0][start_date]", "parameter_missing")
@@ -142,6 +144,15 @@ ITEM = params.hash_of(
     },
     required=("price",),
 )
+INVOICE_SETTINGS = params.hash_of(
+    {
+        "account_tax_ids": params.list_of(params.text),
+        "days_until_due": params.integer,
+        "issuer": params.hash_of(
+            {"account": params.text, "type": params.one_of("account", "self")}, required=("type",)
+        ),
+    }
+)
 PHASE = params.hash_of(
     {
         "billing_cycle_anchor": params.one_of("automatic", "phase_start"),
@@ -154,7 +165,9 @@ PHASE = params.hash_of(
             required=("interval", "interval_count"),
         ),
         "end_date": params.integer,
+        "invoice_settings": INVOICE_SETTINGS,
         "items": params.list_of(ITEM, at_most=MOST_ITEMS),
+        "metadata": params.metadata,
         "proration_behavior": params.one_of("always_invoice", "create_prorations", "none"),
         "start_date": params.integer,
         "trial_end": params.integer,

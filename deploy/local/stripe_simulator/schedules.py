@@ -31,6 +31,10 @@ NEW_PHASE: Json = {
     "transfer_data": None,
     "trial_end": None,
 }
+#: Of a phase: None is the schedule's.
+NEW_INVOICE_SETTINGS: Json = dict.fromkeys(
+    ("account_tax_ids", "custom_fields", "days_until_due", "description", "footer", "issuer")
+)
 NEW_ITEM: Json = {"billing_thresholds": None, "discounts": [], "metadata": {}, "tax_rates": []}
 
 

@@ -11,7 +11,9 @@ from domain.stripe_gateway import JsonObject
 
 SCHEDULES = "/v1/subscription_schedules"
 #: What a phase says beside its items: left out, Stripe takes it for unset and the subscription loses it.
-_CARRIED = ("collection_method", "default_payment_method", "description")
+_CARRIED = ("collection_method", "default_payment_method", "description", "on_behalf_of")
+#: Of a phase's `invoice_settings`. What is None is the schedule's own setting, and stays it.
+_INVOICE = ("custom_fields", "days_until_due", "description", "footer")
 
 
 async def plan_next_period(scene: Scene, subject: Subject, wanted: Sequence[Wanted]) -> None:
@@ -39,6 +41,7 @@ async def put_back(scene: Scene, subject: Subject, released: JsonObject) -> None
     schedule = await scene.write(SCHEDULES, {"from_subscription": subject.id}, step="schedule")
     following = {
         **_carried(planned),
+        **_metadata(planned),
         "items": [_item(item) for item in planned["items"]],
         "end_date": planned["end_date"],
         "proration_behavior": planned["proration_behavior"],
@@ -51,6 +54,7 @@ async def _write_phases(scene: Scene, subject: Subject, schedule: JsonObject, fo
     current = _current_phase(schedule)
     running = {
         **_carried(current),
+        **_metadata(current),
         "items": [_item(item) for item in current["items"]],
         "start_date": current["start_date"],
         "end_date": int(subject.period_end.timestamp()),
@@ -85,8 +89,33 @@ def _carried(phase: JsonObject) -> JsonObject:
     if rates := phase.get("default_tax_rates"):
         carried["default_tax_rates"] = [_id(rate) for rate in rates]
     if (tax := phase.get("automatic_tax")) is not None:
-        carried["automatic_tax"] = {"enabled": tax["enabled"]}
+        carried["automatic_tax"] = {"enabled": tax["enabled"], **_party(tax, "liability")}
+    if settings := _invoice_settings(phase.get("invoice_settings") or {}):
+        carried["invoice_settings"] = settings
     return carried
+
+
+def _metadata(phase: JsonObject) -> JsonObject:
+    """A phase's own, for the same phase alone: when one begins Stripe adds its metadata to the
+    subscription's, which stays without it, and may have been changed by then.
+    """
+    return {"metadata": phase["metadata"]} if phase.get("metadata") else {}
+
+
+def _invoice_settings(settings: JsonObject) -> JsonObject:
+    carried = {name: settings[name] for name in _INVOICE if settings.get(name) is not None}
+    if taxes := settings.get("account_tax_ids"):
+        carried["account_tax_ids"] = [_id(tax) for tax in taxes]
+    return {**carried, **_party(settings, "issuer")}
+
+
+def _party(holder: JsonObject, name: str) -> JsonObject:
+    """Who owes the tax, or issues the invoice: the account itself, or a connected one."""
+    party = holder.get(name)
+    if party is None:
+        return {}
+    account = {"account": _id(party["account"])} if party.get("account") else {}
+    return {name: {"type": party["type"], **account}}
 
 
 def _discounts(holder: JsonObject) -> list[dict[str, Any]]:
@@ -106,6 +135,8 @@ def _item(item: JsonObject) -> JsonObject:
         held["quantity"] = item["quantity"]
     if discounts := _discounts(item):
         held["discounts"] = discounts
+    if metadata := item.get("metadata"):
+        held["metadata"] = metadata
     if rates := item.get("tax_rates"):
         held["tax_rates"] = [_id(rate) for rate in rates]
     return held
