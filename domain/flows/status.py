@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from domain.context import Context, database_now
 from domain.errors import Unavailable
-from domain.rules.health import Figures, Health, Part, judge_figures, overall
+from domain.rules.health import Figures, Health, LastPass, Part, judge_figures, overall
 from domain.settings import rate_of
-from domain.store import catalogs, due, health, revision
+from domain.store import catalogs, due, health, reconciliation, revision
 from domain.store import deployment as deployments
 from domain.store.deployment import DeploymentRow
 from domain.store.session import Connection
@@ -110,6 +110,8 @@ async def _read_figures(context: Context, connection: Connection, minutes: int) 
     timers = await health.count_overdue_timers(connection)
     boundaries = await health.count_overdue_boundaries(connection, await context.now(connection))
     behind, behind_s = await _read_behind(connection)
+    watermark = await reconciliation.read_watermark(connection)
+    read_until = watermark.read_until or watermark.fixed_at
     return Figures(
         owed_targets=backlog.owed,
         leased_targets=backlog.leased,
@@ -127,6 +129,7 @@ async def _read_figures(context: Context, connection: Connection, minutes: int) 
         lag_events=lag.events,
         lag_p50_s=lag.p50_s,
         lag_p95_s=lag.p95_s,
+        lag_p99_s=lag.p99_s,
         lag_max_s=lag.max_s,
         stripe_rate=_rate(context, deployment),
         next_slot_s=budget.next_slot_s,
@@ -139,7 +142,26 @@ async def _read_figures(context: Context, connection: Connection, minutes: int) 
         overdue_boundaries_s=boundaries.oldest_s,
         users_behind=behind,
         behind_s=behind_s,
+        is_reconciling=context.settings.reconcile_enabled,
+        events_read_until=watermark.read_until,
+        events_unread_s=None if read_until is None else (watermark.now - read_until).total_seconds(),
+        last_pass=await _find_last_pass(connection),
     )
+
+
+async def _find_last_pass(connection: Connection) -> LastPass | None:
+    for row in await reconciliation.list_runs(connection, None, None, 1):
+        return LastPass(
+            run_id=row.run_id,
+            project=row.project,
+            state=row.state,
+            is_check=row.is_check,
+            drifts=row.counts.drifts,
+            error=row.error,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+        )
+    return None
 
 
 async def _read_behind(connection: Connection) -> tuple[int, float | None]:

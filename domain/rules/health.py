@@ -12,6 +12,8 @@ Health = Literal["healthy", "degraded", "down"]
 LATE_S = 60.0
 #: A catalog's users follow in the background, thousands a minute: longer than this, something is stuck.
 FOLLOWS_WITHIN_S = 600.0
+#: A scheduler reads Stripe's list of events every ten minutes; after an hour nobody does.
+READ_WITHIN_S = 3_600.0
 #: A sync waits this long for a slot of the read budget before it gives its lease back.
 SLOT_WITHIN_S = 2.0
 
@@ -23,6 +25,22 @@ class Part(Struct, frozen=True, kw_only=True):
     finding: str
     #: What to do; None: nothing.
     next: str | None = None
+
+
+class LastPass(Struct, frozen=True, kw_only=True):
+    """A reconciliation that runs or has ended."""
+
+    run_id: str
+    #: None: the whole deployment.
+    project: str | None
+    #: running, done, failed or abandoned.
+    state: str
+    is_check: bool
+    #: Confirmed so far.
+    drifts: int
+    error: str | None
+    started_at: datetime
+    ended_at: datetime | None
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -44,6 +62,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     lag_events: int
     lag_p50_s: float | None
     lag_p95_s: float | None
+    lag_p99_s: float | None
     lag_max_s: float | None
     #: Stripe reads per second; 0: unlimited; None: the mode is not known yet.
     stripe_rate: float | None
@@ -60,6 +79,14 @@ class Figures(Struct, frozen=True, kw_only=True):
     users_behind: int
     #: Since when the catalog they are behind is in force.
     behind_s: float | None
+    #: By this process's settings.
+    is_reconciling: bool
+    #: Up to when Stripe's own list of events was compared with the inbox; None: it was never read.
+    events_read_until: datetime | None
+    #: Seconds since then, or since Stripe was first reached; None: it never was.
+    events_unread_s: float | None
+    #: The newest of any project or user; None: there is none.
+    last_pass: LastPass | None
 
 
 def overall(parts: Iterable[Part]) -> Health:
@@ -79,6 +106,8 @@ def judge_figures(seen: Figures) -> list[Part]:
         _budget(seen),
         _scheduler(seen),
         _catalog(seen),
+        _events_list(seen),
+        _last_pass(seen),
     ]
 
 
@@ -142,11 +171,11 @@ def _gave_up(seen: Figures) -> Part:
 
 def _lag(seen: Figures) -> Part:
     since = f"of the last {seen.lag_minutes} min"
-    if seen.lag_p50_s is None or seen.lag_p95_s is None or seen.lag_max_s is None:
+    if seen.lag_p50_s is None or seen.lag_p95_s is None or seen.lag_p99_s is None or seen.lag_max_s is None:
         return Part(name="lag", health="healthy", finding=f"nothing {since} was processed")
     finding = (
         f"received to processed, {seen.lag_events} events {since}: p50 {_span(seen.lag_p50_s)}, "
-        f"p95 {_span(seen.lag_p95_s)}, max {_span(seen.lag_max_s)}"
+        f"p95 {_span(seen.lag_p95_s)}, p99 {_span(seen.lag_p99_s)}, max {_span(seen.lag_max_s)}"
     )
     if seen.lag_p95_s <= LATE_S:
         return Part(name="lag", health="healthy", finding=finding)
@@ -223,6 +252,43 @@ def _catalog(seen: Figures) -> Part:
         health="degraded",
         finding=finding,
         next="`tollhouse catalog status` says where; `recompute_failed` in the scheduler's log says why",
+    )
+
+
+def _events_list(seen: Figures) -> Part:
+    """The list at Stripe that shows what was never delivered."""
+    if not seen.is_reconciling:
+        return Part(name="gap_fill", health="healthy", finding="TOLLHOUSE_RECONCILE_ENABLED is off here")
+    until = seen.events_read_until
+    finding = "Stripe's list of events " + (
+        "was not read yet" if until is None else f"is read up to {until.isoformat(timespec='seconds')}"
+    )
+    if seen.events_unread_s is None or seen.events_unread_s <= READ_WITHIN_S:
+        return Part(name="gap_fill", health="healthy", finding=finding)
+    return Part(
+        name="gap_fill",
+        health="degraded",
+        finding=f"{finding}: {_span(seen.events_unread_s)} in which a lost delivery goes unseen",
+        next="start a scheduler with TOLLHOUSE_STRIPE_SECRET_KEY; look for `job_failed` in its log",
+    )
+
+
+def _last_pass(seen: Figures) -> Part:
+    last = seen.last_pass
+    if last is None:
+        return Part(name="reconciliation", health="healthy", finding="no pass yet")
+    kind = "check" if last.is_check else "pass"
+    at = (last.ended_at or last.started_at).isoformat(timespec="seconds")
+    finding = (
+        f"{kind} {last.run_id} of {last.project or 'everything'}: {last.state}, {at}, {last.drifts} drifts"
+    )
+    if last.state != "failed":
+        return Part(name="reconciliation", health="healthy", finding=finding)
+    return Part(
+        name="reconciliation",
+        health="degraded",
+        finding=f"{finding}: {last.error or 'no error was kept'}",
+        next="end its cause, then `tollhouse reconcile`",
     )
 
 

@@ -37,6 +37,7 @@ class Lag(Struct, frozen=True, kw_only=True):
     events: int
     p50_s: float | None
     p95_s: float | None
+    p99_s: float | None
     max_s: float | None
 
 
@@ -102,7 +103,8 @@ async def measure_lag(connection: Connection, *, minutes: int) -> Lag:
     row = await connection.fetchrow(
         """
         SELECT count(*) AS events, percentile_cont(0.5) WITHIN GROUP (ORDER BY lag_s) AS p50_s,
-               percentile_cont(0.95) WITHIN GROUP (ORDER BY lag_s) AS p95_s, max(lag_s) AS max_s
+               percentile_cont(0.95) WITHIN GROUP (ORDER BY lag_s) AS p95_s,
+               percentile_cont(0.99) WITHIN GROUP (ORDER BY lag_s) AS p99_s, max(lag_s) AS max_s
         FROM (SELECT extract(epoch FROM done_at - received_at)::float8 AS lag_s FROM webhook_events
               WHERE received_at >= clock_timestamp() - make_interval(mins => $1)
                 AND state = 'processed') lags

@@ -4,6 +4,9 @@ import pytest
 
 from domain.context import Context, open_context
 from domain.errors import Unavailable
+from domain.flows.fill_gaps import fill_gaps
+from domain.flows.reconcile import Wish, begin
+from domain.flows.record_action import Operator
 from domain.flows.status import Part, Status, read_status
 from domain.settings import Secret, Settings
 from tests.conftest import with_settings
@@ -41,8 +44,10 @@ async def test_a_deployment_that_has_worked_everything_off_is_healthy(
     assert seen.figures is not None
     assert (seen.figures.owed_targets, seen.figures.pending_events, seen.figures.dead_targets) == (0, 0, 0)
     assert seen.figures.lag_events == (await path.states())["processed"]
-    lags = (seen.figures.lag_p50_s, seen.figures.lag_p95_s, seen.figures.lag_max_s)
+    figures = seen.figures
+    lags = [figures.lag_p50_s, figures.lag_p95_s, figures.lag_p99_s, figures.lag_max_s]
     assert all(lag is not None and 0 < lag < 60 for lag in lags)
+    assert lags == sorted(lag for lag in lags if lag is not None)
     assert seen.figures.sessions["scheduler"] == 1
     assert seen.figures.sessions["worker"] >= 1
     assert "3 bells" in part(seen, "queue").finding
@@ -74,6 +79,23 @@ async def test_a_backlog_is_counted_with_the_age_of_what_nobody_has_tried(path: 
     figures = (await look(path.context)).figures
     assert figures is not None
     assert (figures.leased_targets, figures.expired_leases) == (0, 1)
+
+
+async def test_the_newest_pass_and_how_far_the_list_of_events_is_read_are_shown(path: EventPath) -> None:
+    seen = await look(path.context)
+    assert part(seen, "gap_fill").finding == "Stripe's list of events was not read yet"
+    assert part(seen, "reconciliation").finding == "no pass yet"
+    await path.execute("UPDATE deployment SET fixed_at = fixed_at - interval '2 h'")
+    unread = part(await look(path.context), "gap_fill")
+    assert (unread.health, "2 h" in unread.finding) == ("degraded", True)
+
+    await fill_gaps(path.context, within_s=20.0)
+    run = await begin(path.context, Wish(is_check=True), Operator(actor="cli:anna"))
+    seen = await look(path.context)
+    read = part(seen, "gap_fill")
+    assert (read.health, "is read up to 20" in read.finding) == ("healthy", True)
+    assert f"check {run.id} of everything: running, 20" in part(seen, "reconciliation").finding
+    assert ", 0 drifts" in part(seen, "reconciliation").finding
 
 
 async def test_a_target_that_waits_after_an_error_says_which(path: EventPath) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from domain.rules.health import Figures, Part, judge_figures, overall
+from domain.rules.health import Figures, LastPass, Part, judge_figures, overall
 
 WELL = Figures(
     owed_targets=2,
@@ -25,6 +25,7 @@ WELL = Figures(
     lag_events=100,
     lag_p50_s=0.05,
     lag_p95_s=0.3,
+    lag_p99_s=1.0,
     lag_max_s=4.0,
     stripe_rate=20.0,
     next_slot_s=0.0,
@@ -37,6 +38,20 @@ WELL = Figures(
     overdue_boundaries_s=0.2,
     users_behind=0,
     behind_s=None,
+    is_reconciling=True,
+    events_read_until=None,
+    events_unread_s=0.0,
+    last_pass=None,
+)
+FAILED = LastPass(
+    run_id="run_1",
+    project=None,
+    state="failed",
+    is_check=False,
+    drifts=2,
+    error="Stripe refused",
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ended_at=datetime(2026, 1, 2, tzinfo=UTC),
 )
 
 
@@ -67,6 +82,13 @@ def test_what_is_worked_off_within_seconds_is_healthy() -> None:
         ("scheduler", {"overdue_boundaries_s": 7200.0}, "2 h", "job_failed"),
         ("scheduler", {"unswept": 7}, "7 owed targets", "job_failed"),
         ("catalog", {"users_behind": 5, "behind_s": 601.0}, "5 users", "catalog status"),
+        ("gap_fill", {"events_unread_s": 3_601.0}, "not read yet: 60 min", "start a scheduler"),
+        (
+            "reconciliation",
+            {"last_pass": FAILED},
+            "run_1 of everything: failed, 2026-01-02T00:00:00+00:00, 2 drifts: Stripe",
+            "tollhouse reconcile",
+        ),
     ],
 )
 def test_what_is_not_well_is_named_with_what_to_do(
@@ -85,6 +107,13 @@ def test_a_minute_is_the_border_between_busy_and_late() -> None:
 
 def test_an_old_event_that_was_tried_is_no_backlog_of_the_workers() -> None:
     assert unwell(oldest_pending_s=3_600.0, untried_s=None) == []
+
+
+def test_what_is_off_runs_or_was_never_is_no_fault() -> None:
+    assert unwell(is_reconciling=False, events_unread_s=86_400.0) == []
+    assert unwell(events_unread_s=None) == []
+    for state in ("running", "done", "abandoned"):
+        assert unwell(last_pass=replace(FAILED, state=state)) == []
 
 
 def test_users_of_a_new_catalog_follow_in_the_background() -> None:
