@@ -82,6 +82,10 @@ class Claim(Struct, frozen=True):
     is_read: bool
 
 
+class _TooSoonError(Exception):
+    """Takes the wish of a claim back: another one was read for a moment ago."""
+
+
 async def show_checkout(context: Context, project: str, app: str, name: str) -> ShownCheckout:
     """A checkout by Stripe's id or our ref, from our row alone.
 
@@ -161,16 +165,18 @@ async def _mark_once(
 ) -> bool:
     """Whether this claim may wish for a read; another one may have, a moment ago.
 
-    Two transactions: a sync locks the target before the checkout's row, and both in the other order would
-    wait for each other. A claim that dies between them is one that the page sends again.
+    The target before the checkout's row, as a sync locks them: in the other order both would wait for each
+    other. One transaction: a second claim that finds the first one's time finds its wish, too.
     """
     event_id = f"th_{uuid.uuid4().hex}"
     event = internal_event(event_id, "claim", "checkout.session", session_id, target, cause="claim")
-    async with context.database.transaction() as connection:
-        if not await checkouts.begin_claim(connection, project, row.ref, CLAIM_EVERY_S):
-            return False
-    async with context.database.transaction() as connection:
-        await inbox.mark(connection, [event])
+    try:
+        async with context.database.transaction() as connection:
+            await inbox.mark(connection, [event])
+            if not await checkouts.begin_claim(connection, project, row.ref, CLAIM_EVERY_S):
+                raise _TooSoonError
+    except _TooSoonError:
+        return False
     return True
 
 
