@@ -13,6 +13,7 @@ import pytest
 
 from domain.settings import Settings
 from tests.flows.event_path import EventPath, running_path
+from tests.ingress.forked import run_forked
 
 CATALOG = str(Path(__file__).resolve().parents[2] / "deploy" / "local" / "catalog.toml")
 
@@ -35,8 +36,7 @@ def call(settings: Settings | None, *words: str, **extra: str) -> "subprocess.Co
         environ["TOLLHOUSE_REDIS_URL"] = settings.redis_url.reveal()
         environ["TOLLHOUSE_KEY_PEPPERS"] = f"1:{settings.key_peppers[0][1].reveal()}"
         environ["TOLLHOUSE_ENV"] = settings.env
-    program = [sys.executable, "-c", "from ingress.cli import main; main()", *words]
-    return subprocess.run(program, env={**environ, **extra}, capture_output=True, text=True, check=False)
+    return run_forked(words, {**environ, **extra})
 
 
 def answer(done: "subprocess.CompletedProcess[str]") -> Any:

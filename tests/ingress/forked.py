@@ -1,0 +1,50 @@
+"""A process of its own for each `tollhouse`, forked from one that has imported it: a start costs a second."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+#: What commands import, directly or not; a module that is missing here is imported by whoever needs it.
+PRELOADED = [
+    "ingress.cli.main",
+    "ingress.cli.events",
+    "ingress.cli.explain",
+    "ingress.cli.grants",
+    "ingress.cli.keys",
+    "ingress.cli.customers",
+    "ingress.cli.catalog.group",
+    "tests.ingress.forked",
+]
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(PRELOADED)
+
+
+def run_forked(words: Sequence[str], environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """`tollhouse WORDS` in exactly this environment, its output and exit code."""
+    with tempfile.TemporaryDirectory() as directory:
+        out, err = Path(directory) / "out", Path(directory) / "err"
+        process = _forks.Process(target=_become, args=(list(words), dict(environ), str(out), str(err)))
+        process.start()
+        process.join()
+        code = process.exitcode
+        assert code is not None
+        process.close()
+        return subprocess.CompletedProcess(list(words), code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+def _become(words: Sequence[str], environ: Mapping[str, str], out: str, err: str) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+    for path, number in ((out, 1), (err, 2)):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    from ingress.cli.main import main  # noqa: PLC0415 - after the environment is what it will be
+
+    main(words)
