@@ -44,7 +44,9 @@ test: $(READY) ## Run every test; prints the branch coverage, reports go to arti
 		--cov --cov-report=term:skip-covered --cov-report=xml:artifacts/coverage.xml \
 		--junitxml=artifacts/junit.xml $(PYTEST_ARGS)
 
-check: lint typecheck test ## All gates: what CI runs
+check: $(READY) ## All gates: what CI runs
+	@$(MAKE) --no-print-directory lint & linted=$$!; $(MAKE) --no-print-directory typecheck; wait $$linted
+	@$(MAKE) --no-print-directory test
 
 lint: lint-python lint-deploy ## Lints, formatting, import rules, deployment files
 
