@@ -21,8 +21,9 @@ from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.receive import ZLIB_LEVEL
 from domain.model import NewEvent
 from domain.rules.events import USED, BodyRefused, Deployment, classify, read_envelope
-from domain.store import compared, inbox, reconciliation
-from domain.store.reconciliation import Watermark
+from domain.store import compared, inbox
+from domain.store import watermark as watermarks
+from domain.store.watermark import Watermark
 from domain.stripe_gateway import PAGE, JsonObject, Reserve
 from domain.telemetry import get_logger
 
@@ -65,7 +66,7 @@ async def fill_gaps(context: Context, *, within_s: float, is_check: bool = False
     """
     deployment = await DeploymentCheck(context).ensure()
     async with context.database.connection() as connection:
-        watermark = await reconciliation.read_watermark(connection)
+        watermark = await watermarks.read_watermark(connection)
     filler = _Filler(context, deployment, patient_budget(context, within_s), is_check=is_check)
     try:
         async with noting_429(context):
@@ -84,7 +85,7 @@ async def fill_gaps_due(context: Context) -> tuple[int, ...]:
     if not context.settings.reconcile_enabled:
         return ()
     async with context.database.connection() as connection:
-        if not await reconciliation.take_turn(connection, every_s=EVERY_S):
+        if not await watermarks.take_turn(connection, every_s=EVERY_S):
             return ()
     return (await fill_gaps(context, within_s=TURN_S)).owed
 
@@ -189,7 +190,7 @@ class _Filler:
         if self._is_check:
             return
         async with self._context.database.connection() as connection:
-            await reconciliation.raise_watermark(connection, read_until, is_whole=is_whole)
+            await watermarks.raise_watermark(connection, read_until, is_whole=is_whole)
 
 
 def groups() -> list[list[str]]:

@@ -11,6 +11,7 @@ from domain.rules.health import Figures, Health, LastPass, Part, judge_figures, 
 from domain.settings import rate_of
 from domain.store import catalogs, due, health, reconciliation, revision
 from domain.store import deployment as deployments
+from domain.store import watermark as watermarks
 from domain.store.deployment import DeploymentRow
 from domain.store.session import Connection
 
@@ -110,7 +111,7 @@ async def _read_figures(context: Context, connection: Connection, minutes: int) 
     timers = await health.count_overdue_timers(connection)
     boundaries = await health.count_overdue_boundaries(connection, await context.now(connection))
     behind, behind_s = await _read_behind(connection)
-    watermark = await reconciliation.read_watermark(connection)
+    watermark = await watermarks.read_watermark(connection)
     read_until = watermark.read_until or watermark.fixed_at
     return Figures(
         owed_targets=backlog.owed,

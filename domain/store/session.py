@@ -83,6 +83,7 @@ class Database:
                 # `connection` ends, and the transaction with it: ROLLBACK would wait for a server that hangs.
                 raise
             except BaseException:
+                # Whatever ended the block, nothing of it may stay.
                 await transaction.rollback()
                 raise
             await transaction.commit()

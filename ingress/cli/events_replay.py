@@ -79,6 +79,7 @@ async def _replay_pages(context: Context, wish: ReplayWish, rate: float) -> Repl
                     return _together(pages)
                 await asyncio.sleep((len(one.event_ids) + len(one.skipped)) / rate)
         except BaseException:
+            # Ctrl-C and a cancelled loop too: whoever stops it must know where to go on.
             if many.cursor is not None:
                 click.echo(f"Not at the end: go on with --cursor {many.cursor}", err=True)
             raise

@@ -23,6 +23,7 @@ from domain.model import Counts
 from domain.rules.drift import KINDS, advise
 from domain.rules.new_grant import reason_faults
 from domain.store import customers, reconciliation
+from domain.store import watermark as watermarks
 from domain.store.reconciliation import NewRun, RunRow
 from domain.store.session import Connection
 from domain.telemetry import get_logger
@@ -335,7 +336,7 @@ async def run_once(context: Context, *, within_s: float = TURN_S) -> tuple[int, 
 async def _is_due(context: Context, connection: Connection) -> bool:
     if not context.settings.reconcile_enabled:
         return False
-    watermark = await reconciliation.read_watermark(connection)
+    watermark = await watermarks.read_watermark(connection)
     if watermark.fixed_at is None:
         return False
     last = await reconciliation.last_full_start(connection) or watermark.fixed_at
