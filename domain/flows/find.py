@@ -102,7 +102,7 @@ async def _look_here(
     looked += ["events", "targets"]
     if not seen:
         seen = await sightings.list_naming_events(connection, named, project)
-        looked.append(f"objects of the newest {sightings.NEWEST_EVENTS:,} events")
+        looked.append("objects of events")
     if not seen and _is_invoice_number(named):
         seen = await sightings.list_by_number(connection, named, project)
         looked.append("invoice numbers")

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from domain.store.inbox import EVENT_COLUMNS, EventRow
-from domain.store.owned import OWNER_OF_TARGET
+from domain.store.owned import OWNER_OF_TARGET, TARGETS_OF_USER
 from domain.store.session import Connection
 
 #: Events around one that belong together are received within this time of each other.
@@ -40,31 +40,32 @@ _LISTED = f"""
            (SELECT u.user_id FROM users u WHERE u.user_key = o.user_key AND u.project = o.project) AS user_id
     FROM webhook_events {OWNER_OF_TARGET}
 """
-_FILTERED = f"""
-    {_LISTED}
-    WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR type = $2)
-      AND ($3::text IS NULL OR source = $3)
-      AND ($4::text IS NULL OR object_id = $4 OR target_ref = $4)
-      AND ($5::text IS NULL OR o.project = $5) AND ($6::bigint IS NULL OR o.user_key = $6)
-      AND ($7::text IS NULL OR EXISTS (
-          SELECT 1 FROM checkout_sessions c
-          WHERE c.user_key = o.user_key AND c.project = o.project AND c.app = $7))
-      AND ($8::timestamptz IS NULL OR received_at >= $8) AND ($9::timestamptz IS NULL OR received_at < $9)
-"""
+#: Field of `EventFilter` → its condition. Only what is wanted is asked, so that each question has its index.
+_CONDITIONS = {
+    "state": "state = {0}",
+    "type": "type = {0}",
+    "source": "source = {0}",
+    "object_id": "(object_id = {0} OR target_ref = {0})",
+    "project": "o.project = {0}",
+    "user_key": f"(target_kind, target_ref) IN ({TARGETS_OF_USER.format(user='{0}')})",
+    "app": """EXISTS (SELECT 1 FROM checkout_sessions c
+                      WHERE c.user_key = o.user_key AND c.project = o.project AND c.app = {0})""",
+    "since": "received_at >= {0}",
+    "until": "received_at < {0}",
+}
 
 
 async def list_filtered(
     connection: Connection, wanted: EventFilter, *, before: tuple[datetime, str] | None, limit: int
 ) -> list[ListedEvent]:
     """Newest first; `before` is (received_at, event_id) of the last row of the page before."""
+    where, values = _filtered(wanted)
+    if before is not None:
+        values += before
+        where += f" AND (received_at, event_id) < (${len(values) - 1}, ${len(values)})"
     rows = await connection.fetch(
-        f"""
-        {_FILTERED} AND ($10::timestamptz IS NULL OR (received_at, event_id) < ($10, $11))
-        ORDER BY received_at DESC, event_id DESC LIMIT $12
-        """,
-        *_values(wanted),
-        before[0] if before else None,
-        before[1] if before else None,
+        f"{_LISTED} WHERE {where} ORDER BY received_at DESC, event_id DESC LIMIT ${len(values) + 1}",
+        *values,
         limit,
     )
     return [ListedEvent(**row) for row in rows]
@@ -74,9 +75,13 @@ async def list_received_since(
     connection: Connection, wanted: EventFilter, since: datetime, *, limit: int
 ) -> list[ListedEvent]:
     """Oldest first, from `since` on."""
+    where, values = _filtered(wanted)
     rows = await connection.fetch(
-        f"{_FILTERED} AND received_at >= $10 ORDER BY received_at, event_id LIMIT $11",
-        *_values(wanted),
+        f"""
+        {_LISTED} WHERE {where} AND received_at >= ${len(values) + 1}
+        ORDER BY received_at, event_id LIMIT ${len(values) + 2}
+        """,
+        *values,
         since,
         limit,
     )
@@ -110,15 +115,8 @@ async def list_siblings(connection: Connection, event: EventRow, limit: int) -> 
     return [EventRow(**row) for row in rows]
 
 
-def _values(wanted: EventFilter) -> tuple[object, ...]:
-    return (
-        wanted.state,
-        wanted.type,
-        wanted.source,
-        wanted.object_id,
-        wanted.project,
-        wanted.user_key,
-        wanted.app,
-        wanted.since,
-        wanted.until,
-    )
+def _filtered(wanted: EventFilter) -> tuple[str, tuple[object, ...]]:
+    """The conditions of what is wanted, and their values, numbered from $1."""
+    asked = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
+    conditions = [_CONDITIONS[name].format(f"${number}") for number, name in enumerate(asked, start=1)]
+    return " AND ".join(["true", *conditions]), tuple(asked.values())

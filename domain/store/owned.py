@@ -29,3 +29,19 @@ OWNER_OF_TARGET = """
         LIMIT 1
     ) o ON true
 """
+
+#: The other way: the targets of one user, (kind, id); `{user}` is its key.
+TARGETS_OF_USER = """
+    SELECT 'customer', stripe_customer_id FROM stripe_customers WHERE user_key = {user}
+    UNION ALL SELECT 'checkout.session', stripe_session_id FROM checkout_sessions
+        WHERE user_key = {user} AND stripe_session_id IS NOT NULL
+    UNION ALL SELECT 'subscription', stripe_subscription_id FROM subscriptions WHERE user_key = {user}
+    UNION ALL SELECT 'invoice', stripe_invoice_id FROM invoices WHERE user_key = {user}
+    UNION ALL SELECT 'invoice_payment', stripe_invoice_payment_id FROM invoice_payments
+        WHERE user_key = {user}
+    UNION ALL SELECT 'charge', stripe_charge_id FROM payments WHERE user_key = {user}
+    UNION ALL SELECT 'payment_intent', payment_intent_id FROM payments
+        WHERE user_key = {user} AND payment_intent_id IS NOT NULL
+    UNION ALL SELECT 'refund', stripe_refund_id FROM refunds WHERE user_key = {user}
+    UNION ALL SELECT 'dispute', stripe_dispute_id FROM disputes WHERE user_key = {user}
+"""

@@ -1,14 +1,10 @@
-"""Where an id stands in our rows, whatever kind of id it is. Reads only, by keys: nothing is scanned but the
-newest events and, last, invoices by number.
-"""
+"""Where an id stands in our rows, whatever kind of id it is. Reads only, by keys: nothing is scanned."""
 
 from msgspec import Struct
 
 from domain.store.owned import OWNER_OF_TARGET
 from domain.store.session import Connection
 
-#: Newest events that are looked through for an object that no other row names.
-NEWEST_EVENTS = 100_000
 #: Of one question: an id of ours stands in a few places, an e-mail at Stripe too.
 MOST = 50
 
@@ -129,14 +125,13 @@ async def list_targets(connection: Connection, stripe_id: str, project: str | No
 
 
 async def list_naming_events(connection: Connection, object_id: str, project: str | None) -> list[Sighting]:
-    """The newest events that name an object, among the newest of all."""
+    """The newest events that name an object."""
     rows = await connection.fetch(
         f"""
         SELECT 'event' AS kind, e.event_id AS id, concat_ws(', ', e.type, e.state, e.reason) AS state,
                o.project, u.user_id, CASE WHEN e.target_kind = 'customer' THEN e.target_ref END AS customer_id
-        FROM (SELECT * FROM (SELECT * FROM webhook_events ORDER BY received_at DESC, event_id DESC
-                             LIMIT {NEWEST_EVENTS}) newest
-              WHERE object_id = $1 LIMIT 5) e {OWNER_OF_TARGET}
+        FROM (SELECT * FROM webhook_events WHERE object_id = $1
+              ORDER BY received_at DESC LIMIT 5) e {OWNER_OF_TARGET}
         LEFT JOIN users u ON (u.user_key, u.project) = (o.user_key, o.project)
         WHERE $2::text IS NULL OR o.project = $2
         """,

@@ -370,6 +370,7 @@ invoices = Table(
     Column("read_at", INSTANT, nullable=False, server_default=NOW),
     ForeignKeyConstraint(["user_key", "project"], ["users.user_key", "users.project"]),
     Index("invoices_user_idx", "user_key"),
+    Index("invoices_number_idx", "number"),
     Index("invoices_subscription_idx", "stripe_subscription_id"),
     comment="Mirror of Stripe invoices as last read",
 )
@@ -768,6 +769,8 @@ webhook_events = Table(
         "webhook_events_failed_idx", "target_kind", "target_ref", postgresql_where=text("state = 'failed'")
     ),
     Index("webhook_events_received_idx", "received_at", "event_id"),
+    Index("webhook_events_object_idx", "object_id", "received_at"),
+    Index("webhook_events_ref_idx", "target_ref", "received_at"),
     comment="The inbox: hints that an object may have changed",
 )
 
