@@ -120,6 +120,11 @@ async def test_events_are_listed_and_shown_by_what_they_are_about(path: EventPat
     assert set(mine) == set(await ids(object_id=customers["u_1"]))
     assert set(mine) < set(await ids(project="acme")) < set(all_ids)
     assert await ids(project="globex") == []
+    # Whose an event is, and the events of one user, are two statements that must say the same.
+    shown = (await list_events(path.context, EventQuery(), limit=100)).data
+    for user_id in ("u_1", "u_2"):
+        theirs = {event.event_id for event in shown if event.user_id == user_id}
+        assert theirs == set(await ids(project="acme", user_id=user_id))
     assert set(await ids(state="foreign")) & set(await ids(object_id=customers["stranger"]))
     newest = (await list_events(path.context, EventQuery(), limit=1)).data[0]
     assert newest.event_id not in await ids(until=newest.received_at)

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from msgspec import Struct
 
 #: What commands import, directly or not; a module that is missing here is imported by whoever needs it.
 PRELOADED = [
@@ -23,17 +26,39 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(PRELOADED)
 
 
-def run_forked(words: Sequence[str], environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    """`tollhouse WORDS` in exactly this environment, its output and exit code."""
+class Running(Struct, frozen=True):
+    """A command that runs, and where its output goes."""
+
+    pid: int
+    out: Path
+    err: Path
+
+
+@contextmanager
+def forked(words: Sequence[str], environ: Mapping[str, str]) -> Iterator[tuple[Running, Callable[[], int]]]:
+    """`tollhouse WORDS` in exactly this environment, and what waits for its end and answers its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         out, err = Path(directory) / "out", Path(directory) / "err"
         process = _forks.Process(target=_become, args=(list(words), dict(environ), str(out), str(err)))
         process.start()
-        process.join()
-        code = process.exitcode
-        assert code is not None
+        assert process.pid is not None
+
+        def wait() -> int:
+            process.join()
+            assert process.exitcode is not None
+            return process.exitcode
+
+        yield Running(process.pid, out, err), wait
+        wait()
         process.close()
-        return subprocess.CompletedProcess(list(words), code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+
+def run_forked(words: Sequence[str], environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """`tollhouse WORDS` in exactly this environment, its output and exit code."""
+    with forked(words, environ) as (running, wait):
+        code = wait()
+        out, err = running.out.read_text("utf-8"), running.err.read_text("utf-8")
+        return subprocess.CompletedProcess(list(words), code, out, err)
 
 
 def _become(words: Sequence[str], environ: Mapping[str, str], out: str, err: str) -> None:
