@@ -74,6 +74,16 @@ projects = Table(
         server_default=NOW,
         comment="from then on money figures are whole",
     ),
+    Column(
+        "import_pending_since", INSTANT, comment="customers of another system are to come; null: none are"
+    ),
+    Column(
+        "import_allows_new",
+        Boolean,
+        nullable=False,
+        server_default="false",
+        comment="while they are to come, a checkout may make a customer all the same",
+    ),
     comment="Product lines; each owns its users, catalog and money",
 )
 
@@ -911,6 +921,40 @@ drifts = Table(
     _one_of("state", "suspected", "confirmed"),
     CheckConstraint("(state = 'confirmed') = (confirmed_at IS NOT NULL)", name="confirmed_when"),
     comment="Differences that a pass has named; one that was gone at a second look is deleted",
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("import_id", Text, primary_key=True, comment="imp_…"),
+    Column("project", Text, ForeignKey("projects.project"), nullable=False),
+    Column("mapping", Text, nullable=False, comment="sha256 of the map, or metadata.KEY: told again"),
+    Column("state", Text, nullable=False, server_default="running"),
+    Column("stage", Text, nullable=False, comment="the list of Stripe's that is next"),
+    Column("cursor", Text, comment="last id taken of it; null: at its beginning"),
+    Column("counts", JSON, nullable=False, server_default="{}", comment="domain.store.imports.ImportCounts"),
+    Column("actor", Text, nullable=False, comment="cli:…"),
+    Column("error", Text, comment="why it failed"),
+    Column("started_at", INSTANT, nullable=False, server_default=NOW),
+    Column("ended_at", INSTANT),
+    Column("lease_token", Text, comment="who may move it; null: nobody is at it"),
+    Column("lease_until", INSTANT),
+    _one_of("state", "running", "done", "failed", "abandoned"),
+    CheckConstraint("(state = 'running') = (ended_at IS NULL)", name="ended_or_running"),
+    CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
+    CheckConstraint("lease_token IS NULL OR state = 'running'", name="lease_of_running"),
+    Index("imports_one", "project", unique=True, postgresql_where=text("state = 'running'")),
+    comment="Backfills of an existing Stripe account; one at a time per project",
+)
+
+import_customers = Table(
+    "import_customers",
+    metadata,
+    Column("import_id", Text, ForeignKey("imports.import_id", ondelete="CASCADE"), primary_key=True),
+    Column("stripe_customer_id", Text, primary_key=True),
+    Column("user_id", Text, comment="as the map says; null: nothing maps it"),
+    Column("reason", Text, comment="why it is not linked; null: its turn is to come"),
+    comment="Customers that wait for their turn, or got none; the linked ones are gone from here",
 )
 
 
