@@ -70,6 +70,17 @@ class SlowDown(Unavailable):
     code = "stripe_rate_limited"
 
 
+class KeyRefused(Unavailable):
+    """Stripe refuses our key: nothing heals before somebody has changed it."""
+
+    code = "stripe_key_refused"
+
+    def __init__(self, detail: str, *, lacks_permission: bool) -> None:
+        super().__init__(detail, alarm=True)
+        #: Stripe knows the key, which may not do this; else it knows no such key.
+        self.lacks_permission = lacks_permission
+
+
 class StripeRefused(Broken):
     """Stripe understood a call and refused it: a flow may know what its caller can do about it.
 
@@ -130,6 +141,12 @@ class StripeGateway:
         await reserve()
         return await self._call("get", path, params, {})
 
+    async def read_dated(self, path: str, reserve: Reserve) -> tuple[JsonObject, str | None]:
+        """GET one object, and the `Date` of Stripe's answer; None: it had none. Errors as `read`."""
+        await reserve()
+        response = await self._send("get", path, {}, {})
+        return _object_of(response, path), response.headers.get("Date")
+
     async def read_list(self, path: str, reserve: Reserve, **params: Any) -> AsyncIterator[JsonObject]:
         """GET every object of a list, page by page to its end; errors as `read`."""
         after: JsonObject = {}
@@ -159,12 +176,23 @@ class StripeGateway:
         return await self._call("post", path, params, {})
 
     async def _call(self, method: str, path: str, params: JsonObject, options: JsonObject) -> JsonObject:
+        return _object_of(await self._send(method, path, params, options), path)
+
+    async def _send(
+        self, method: str, path: str, params: JsonObject, options: JsonObject
+    ) -> stripe.StripeResponse:
         with _counted(method), _translated(path):
-            response = await self._client.raw_request_async(method, path, **params, **options)
-        data = response.data
-        if not isinstance(data, dict):
-            raise Broken(f"Stripe answered {path} with something that is no object")
-        return data
+            response: stripe.StripeResponse = await self._client.raw_request_async(
+                method, path, **params, **options
+            )
+        return response
+
+
+def _object_of(response: stripe.StripeResponse, path: str) -> JsonObject:
+    data = response.data
+    if not isinstance(data, dict):
+        raise Broken(f"Stripe answered {path} with something that is no object")
+    return data
 
 
 @contextmanager
@@ -200,10 +228,9 @@ def _translate(error: stripe.StripeError, path: str) -> Unavailable | Broken:
         case "slow_down":
             return SlowDown(f"Stripe answered 429 to {path}")
         case "refused":
-            return Unavailable(
+            return KeyRefused(
                 f"Stripe refused our key for {path} ({_said(error)}): check TOLLHOUSE_STRIPE_SECRET_KEY",
-                code="stripe_key_refused",
-                alarm=True,
+                lacks_permission=isinstance(error, stripe.PermissionError),
             )
         case "request":
             return _translate_request(error, path)

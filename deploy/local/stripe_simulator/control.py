@@ -85,6 +85,11 @@ class SeedWish(Seed, frozen=True, kw_only=True):
     account: str | None = None
 
 
+class ClockWish(Wish, frozen=True, kw_only=True):
+    #: Ahead of the real time; negative: behind it; 0: right again.
+    offset_s: float
+
+
 class FieldsWish(Wish, frozen=True, kw_only=True):
     fields: dict[str, Any]
 
@@ -107,6 +112,7 @@ def reset(simulator: Simulator, wish: ResetWish, _path: Json) -> Json:
         simulator.sender.set_mode(DeliveryMode())
         simulator.faults.rules.clear()
         simulator.read_lag.set(Lag(), [])
+        simulator.clock_offset_s = 0.0
         simulator.stats.clear()
     return {"ok": True}
 
@@ -130,6 +136,12 @@ def lag_reads(simulator: Simulator, wish: LagWish, _path: Json) -> Json:
     simulator.commit()
     simulator.read_lag.set(Lag(**fields), list(simulator.store.accounts.values()))
     return {"ok": True, **fields}
+
+
+def set_clock(simulator: Simulator, wish: ClockWish, _path: Json) -> Json:
+    """What the `Date` of every answer says from now on; objects and signatures keep the real time."""
+    simulator.clock_offset_s = wish.offset_s
+    return {"ok": True, "offset_s": wish.offset_s}
 
 
 def fail(simulator: Simulator, wish: FailWish, _path: Json) -> Json:
@@ -233,6 +245,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
         *render_control.WRITES,
         ("/_sim/accounts", AccountWish, add_account),
         ("/_sim/checkout/{id}/settle", SettleWish, settle),
+        ("/_sim/clock", ClockWish, set_clock),
         ("/_sim/deliver", DeliverWish, deliver),
         ("/_sim/events", EventWish, emit_event),
         ("/_sim/fail", FailWish, fail),

@@ -25,6 +25,8 @@ class LoopServer(uvicorn.Server):
         config = uvicorn.Config(
             create_app(simulator),
             access_log=False,
+            # Stripe says the time of its own clock, which a test may set wrong.
+            date_header=False,
             log_config=None,
             lifespan="on",
             timeout_graceful_shutdown=GRACE_S,

@@ -35,6 +35,8 @@ class Simulator:
         self.store.on_commit = self.read_lag.note
         self.keys = IdempotencyKeys()
         self.sender = Sender(settings, self.store, self.stats)
+        #: By how many seconds the clock is wrong that every answer of the API shows.
+        self.clock_offset_s = 0.0
         #: Set when the server begins to stop, so that calls that never answer end.
         self.stopping = asyncio.Event()
 

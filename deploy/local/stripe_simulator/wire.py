@@ -6,8 +6,10 @@ answered before, are its parameters known; then the operation; then expansion an
 
 import asyncio
 import binascii
+import time
 from base64 import b64decode
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 from typing import Any
 
 import msgspec
@@ -64,7 +66,7 @@ class Api:
         except StripeError as error:
             answer = refusal(error, request_id)
         self._simulator.stats.count_call(request.method, template, answer.status)
-        response = respond(answer, request)
+        response = respond(answer, request, self._simulator.clock_offset_s)
         await (cut_short(response, send) if answer.is_cut else response(scope, receive, send))
 
     def _authenticate(self, request: Request) -> Account:
@@ -243,8 +245,9 @@ def refusal(error: StripeError, request_id: str) -> Answer:
     return Answer(error.status, msgspec.json.encode(error.envelope(request_id)), request_id)
 
 
-def respond(answer: Answer, request: Request) -> Response:
+def respond(answer: Answer, request: Request, clock_offset_s: float) -> Response:
     headers = {
+        "Date": formatdate(time.time() + clock_offset_s, usegmt=True),
         "Request-Id": answer.request_id,
         "Stripe-Version": request.headers.get("stripe-version", API_VERSION),
     }
