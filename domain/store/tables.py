@@ -25,7 +25,7 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSON, UUID
 
 metadata = MetaData(
     naming_convention={
@@ -955,6 +955,70 @@ import_customers = Table(
     Column("user_id", Text, comment="as the map says; null: nothing maps it"),
     Column("reason", Text, comment="why it is not linked; null: its turn is to come"),
     comment="Customers that wait for their turn, or got none; the linked ones are gone from here",
+)
+
+
+scheduler_leader = Table(
+    "scheduler_leader",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true"), comment="always true: one row"),
+    Column("name", Text, nullable=False, comment="host and process"),
+    Column("backend_pid", Integer, nullable=False, comment="of the session that holds the lock"),
+    Column("since", INSTANT, nullable=False, server_default=NOW),
+    CheckConstraint("id", name="one_row"),
+    comment="The scheduler that last took the lead; it leads while its session holds the advisory lock",
+)
+
+scheduler_jobs = Table(
+    "scheduler_jobs",
+    metadata,
+    Column("job", Text, primary_key=True, comment="a name in domain.rules.jobs"),
+    Column("ran_at", INSTANT, comment="end of the newest turn that was noted; null: never"),
+    Column("ran_by", Text, comment="host and process of that turn"),
+    Column("duration_s", DOUBLE_PRECISION),
+    Column("done", BigInteger, comment="what the job counts"),
+    Column("error", Text, comment="of that turn; null: it went well"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="turns in a row"),
+    Column("succeeded_at", INSTANT, comment="end of the newest turn that went well"),
+    Column("paused_at", INSTANT, comment="null: it runs"),
+    Column("paused_by", Text),
+    Column("pause_reason", Text),
+    Column("asked_at", INSTANT, comment="an operator wants a turn now; null: nobody does"),
+    Column("asked_by", Text),
+    CheckConstraint(
+        "(paused_at IS NULL) = (paused_by IS NULL) AND (paused_at IS NULL) = (pause_reason IS NULL)",
+        name="pause_whole",
+    ),
+    CheckConstraint("(asked_at IS NULL) = (asked_by IS NULL)", name="asking_whole"),
+    comment="Each job of the schedulers: its newest turn, and what operators want of it",
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("run_id", UUID(as_uuid=True), primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("ran_by", Text, nullable=False, comment="host and process"),
+    Column("asked_by", Text, comment="the operator who wanted it; null: the clock"),
+    Column("started_at", INSTANT, nullable=False),
+    Column("ended_at", INSTANT, nullable=False),
+    Column("turns", Integer, nullable=False, comment="that ended alike within a minute, in one row"),
+    Column("duration_s", DOUBLE_PRECISION, nullable=False, comment="of all its turns together"),
+    Column("done", BigInteger, nullable=False, comment="by all its turns together"),
+    Column("error", Text, comment="null: it went well"),
+    Index("job_runs_job_idx", "job", "started_at", "run_id"),
+    Index("job_runs_started_idx", "started_at", "run_id"),
+    comment="Turns of jobs that did something, failed or were asked for; the others leave no row",
+)
+
+change_feed_floors = Table(
+    "change_feed_floors",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("app", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False, comment="the highest of this app that was deleted"),
+    ForeignKeyConstraint(["project"], ["projects.project"]),
+    comment="Where the kept part of each app's change feed begins: after this position",
 )
 
 
