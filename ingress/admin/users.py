@@ -1,10 +1,12 @@
-"""`GET /api/v1/admin/users/{user}`, `POST …/{user}/sync`: one user as operators see it."""
+"""`/api/v1/admin/users/{user}`, its `/sync` and `/export`: one user as operators see it."""
 
 from typing import Annotated
 
 from msgspec import Meta
 from starlette.responses import Response
 
+from domain.flows.export_user import ExportedUser, export_user
+from domain.flows.record_action import Operator
 from domain.flows.show_user import ShownUser, show_user
 from domain.flows.sync_user import SyncedUser, sync_user
 from ingress.operation import Call, Example, operation
@@ -66,7 +68,25 @@ async def sync_one_user(call: Call[NoQuery, None]) -> Response:
     )
 
 
+@operation(
+    "GET",
+    f"{PATH}/export",
+    summary="Everything that is held of a user",
+    says="Rows as stored, and the bodies of deliveries that are still kept. The audit log says who asked.",
+    scope="admin:read",
+    of="project",
+    answers={200: ExportedUser},
+    refuses=("unknown_project", "unknown_user"),
+    names=NAMES,
+    example=Example(path={"user": "u_example"}),
+)
+async def export_one_user(call: Call[NoQuery, None]) -> Response:
+    """200 with all of it."""
+    operator = Operator(actor=call.principal.name, request_id=call.request.scope["tollhouse.request_id"])
+    return call.answer(await export_user(call.context, call.project, call.path["user"], operator))
+
+
 #: Shorter than the deadline of a whole request.
 SYNC_WITHIN_S = 7.0
 
-ROUTES = [get_user, sync_one_user]
+ROUTES = [get_user, sync_one_user, export_one_user]

@@ -1,8 +1,9 @@
-"""`tollhouse users`: one user as operators see it."""
+"""`tollhouse users`: one user as operators see it, and everything that is held of it."""
 
 import click
 import msgspec
 
+from domain.flows.export_user import export_user
 from domain.flows.read_budget import CLAIM_WAIT_S
 from domain.flows.show_user import MOST, ShownUser
 from domain.flows.show_user import show_user as load_user
@@ -15,7 +16,7 @@ from ingress.cli.terminal import command, json_option, opened, print_json, print
 
 @click.group()
 def users() -> None:
-    """See one user with everything that led to its answers, and read it from Stripe now."""
+    """See one user with everything that led to its answers, sync it, or hand out what is held of it."""
 
 
 @users.command()
@@ -47,6 +48,20 @@ async def sync(*, user_id: str, project: str, as_json: bool) -> None:
         syncer = Syncer(context, max_wait_s=CLAIM_WAIT_S)
         synced = await sync_user(context, syncer, project, user_id, this_operator())
     print_json(synced) if as_json else _print_synced(synced)
+
+
+@users.command()
+@click.argument("user_id", metavar="USER")
+@project_option
+@command
+async def export(*, user_id: str, project: str) -> None:
+    """Print everything that is held of USER as JSON; one row of the audit log says who asked.
+
+    What Stripe holds is Stripe's to export: the list `customers` names it.
+    """
+    async with opened() as context:
+        exported = await export_user(context, project, user_id, this_operator())
+    print_json(exported)
 
 
 def _print_user(shown: ShownUser) -> None:
