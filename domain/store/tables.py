@@ -172,6 +172,9 @@ users = Table(
     ),
     Column("next_boundary_at", INSTANT, comment="when a stored answer next changes by itself"),
     Column("clock_at", INSTANT, comment="frozen time of the customer's Stripe test clock; null: real time"),
+    Column(
+        "erased_at", INSTANT, comment="then user_id is a keyed hash of what it was, and nothing gives access"
+    ),
     CheckConstraint("char_length(user_id) BETWEEN 1 AND 255", name="user_id_length"),
     UniqueConstraint("project", "user_id"),
     UniqueConstraint("user_key", "project"),
@@ -1043,5 +1046,29 @@ event.listen(
         """
     ),
 )
-_keep("audit_log_is_kept", audit_log, "UPDATE OR DELETE OR TRUNCATE")
+event.listen(
+    metadata,
+    "before_create",
+    DDL(  # type: ignore[no-untyped-call]
+        """
+        CREATE FUNCTION refuse_change_but_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.reason = '(erased)' AND to_jsonb(NEW) - 'reason' = to_jsonb(OLD) - 'reason'
+               AND EXISTS (SELECT FROM users WHERE user_key = OLD.user_key AND erased_at IS NOT NULL) THEN
+                RETURN NEW;
+            END IF;
+            RAISE EXCEPTION 'rows of %% are only added', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+        END $$
+        """
+    ),
+)
+_keep("audit_log_is_kept", audit_log, "DELETE OR TRUNCATE")
+event.listen(
+    audit_log,
+    "after_create",
+    DDL(  # type: ignore[no-untyped-call]
+        "CREATE TRIGGER audit_log_is_as_written BEFORE UPDATE ON audit_log"
+        " FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure()"
+    ),
+)
 _keep("grants_are_kept", grants, "DELETE OR TRUNCATE")
