@@ -3,16 +3,18 @@
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 
+import msgspec
 from msgspec import Struct
 
 from domain.context import Context, database_now
 from domain.errors import Unavailable
 from domain.rules.health import Figures, Health, LastPass, Part, judge_figures, overall
 from domain.settings import rate_of
-from domain.store import catalogs, due, health, reconciliation, revision
+from domain.store import catalogs, due, health, revision
 from domain.store import deployment as deployments
 from domain.store import watermark as watermarks
 from domain.store.deployment import DeploymentRow
+from domain.store.health import LastPassRow
 from domain.store.session import Connection
 
 __all__ = ["Health", "Part", "Status", "read_status"]
@@ -146,23 +148,12 @@ async def _read_figures(context: Context, connection: Connection, minutes: int) 
         is_reconciling=context.settings.reconcile_enabled,
         events_read_until=watermark.read_until,
         events_unread_s=None if read_until is None else (watermark.now - read_until).total_seconds(),
-        last_pass=await _find_last_pass(connection),
+        last_pass=_last_pass(await health.find_last_pass(connection)),
     )
 
 
-async def _find_last_pass(connection: Connection) -> LastPass | None:
-    for row in await reconciliation.list_runs(connection, None, None, 1):
-        return LastPass(
-            run_id=row.run_id,
-            project=row.project,
-            state=row.state,
-            is_check=row.is_check,
-            drifts=row.counts.drifts,
-            error=row.error,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-        )
-    return None
+def _last_pass(row: LastPassRow | None) -> LastPass | None:
+    return None if row is None else LastPass(**msgspec.structs.asdict(row))
 
 
 async def _read_behind(connection: Connection) -> tuple[int, float | None]:

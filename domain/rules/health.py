@@ -38,6 +38,8 @@ class LastPass(Struct, frozen=True, kw_only=True):
     is_check: bool
     #: Confirmed so far.
     drifts: int
+    #: Of those: critical, and nothing of ours heals them.
+    unhealed: int
     error: str | None
     started_at: datetime
     ended_at: datetime | None
@@ -85,7 +87,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     events_read_until: datetime | None
     #: Seconds since then, or since Stripe was first reached; None: it never was.
     events_unread_s: float | None
-    #: The newest of any project or user; None: there is none.
+    #: The newest of everything, else of a project or user; None: there is none.
     last_pass: LastPass | None
 
 
@@ -276,20 +278,29 @@ def _events_list(seen: Figures) -> Part:
 def _last_pass(seen: Figures) -> Part:
     last = seen.last_pass
     if last is None:
-        return Part(name="reconciliation", health="healthy", finding="no pass yet")
+        return Part(
+            name="reconciliation", health="healthy", finding="no pass yet: `tollhouse reconcile` makes one"
+        )
     kind = "check" if last.is_check else "pass"
     at = (last.ended_at or last.started_at).isoformat(timespec="seconds")
     finding = (
         f"{kind} {last.run_id} of {last.project or 'everything'}: {last.state}, {at}, {last.drifts} drifts"
     )
-    if last.state != "failed":
-        return Part(name="reconciliation", health="healthy", finding=finding)
-    return Part(
-        name="reconciliation",
-        health="degraded",
-        finding=f"{finding}: {last.error or 'no error was kept'}",
-        next="end its cause, then `tollhouse reconcile`",
-    )
+    if last.state == "failed":
+        return Part(
+            name="reconciliation",
+            health="degraded",
+            finding=f"{finding}: {last.error or 'no error was kept'}",
+            next="end its cause, then `tollhouse reconcile`",
+        )
+    if last.unhealed:
+        return Part(
+            name="reconciliation",
+            health="degraded",
+            finding=f"{finding}, {last.unhealed} of them critical and not healed by it",
+            next=f"`tollhouse reconcile --run {last.run_id}` names each with its command",
+        )
+    return Part(name="reconciliation", health="healthy", finding=finding)
 
 
 def _span(seconds: float) -> str:

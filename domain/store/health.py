@@ -163,3 +163,34 @@ async def count_sessions(connection: Connection) -> dict[str, int]:
         """
     )
     return {row["process"]: row["sessions"] for row in rows}
+
+
+class LastPassRow(Struct, frozen=True, kw_only=True):
+    """A reconciliation as an operator must know of it."""
+
+    run_id: str
+    project: str | None
+    state: str
+    is_check: bool
+    drifts: int
+    #: Confirmed, critical, and nothing of ours heals it: a check, or only a person can.
+    unhealed: int
+    error: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+async def find_last_pass(connection: Connection) -> LastPassRow | None:
+    """The newest of everything; where there is none, the newest of a project or user."""
+    row = await connection.fetchrow(
+        """
+        SELECT r.run_id, r.project, r.state, r.is_check, r.error, r.started_at, r.ended_at,
+               count(d.id) AS drifts,
+               count(d.id) FILTER (WHERE d.severity = 'critical' AND d.repair IS NULL) AS unhealed
+        FROM (SELECT * FROM reconciliation_runs
+              ORDER BY project IS NULL DESC, started_at DESC, run_id DESC LIMIT 1) r
+        LEFT JOIN drifts d ON d.run_id = r.run_id AND d.state = 'confirmed'
+        GROUP BY r.run_id, r.project, r.state, r.is_check, r.error, r.started_at, r.ended_at
+        """
+    )
+    return None if row is None else LastPassRow(**row)

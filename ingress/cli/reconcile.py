@@ -5,7 +5,16 @@ import sys
 import click
 
 from domain.context import Context
-from domain.flows.reconcile import Drift, RunDetail, Wish, begin, find_unattended, see_through, show_run
+from domain.flows.reconcile import (
+    Drift,
+    RunDetail,
+    Wish,
+    begin,
+    find_unattended,
+    list_runs,
+    see_through,
+    show_run,
+)
 from ingress.cli.grants import this_operator
 from ingress.cli.progress import progress
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
@@ -23,10 +32,19 @@ EXIT_DRIFT = 4
     is_flag=True,
     help="Refunds, disputes and finished checkouts of any age, too.  [default: of seven days]",
 )
+@click.option("--runs", "is_list", is_flag=True, help="List the newest runs instead.")
+@click.option("--run", "run_id", help="Show what this run has named, instead.")
 @json_option
 @command
 async def reconcile(
-    *, project: str | None, user_id: str | None, check: bool, full: bool, as_json: bool
+    *,
+    project: str | None,
+    user_id: str | None,
+    check: bool,
+    full: bool,
+    is_list: bool,
+    run_id: str | None,
+    as_json: bool,
 ) -> None:
     """Compare Stripe with the mirror, the mirror with the answers, the answers with the cache.
 
@@ -34,6 +52,9 @@ async def reconcile(
     takes within seconds; for the rest the command to use is said. Reads within the budget of the background.
     A pass that a dead process left behind is carried on first.
     """
+    if is_list or run_id is not None:
+        await _look_back(project, run_id, as_json=as_json)
+        return
     wish = Wish(project=project, user_id=user_id, is_check=check, is_full=full)
     async with opened("stripe-cli") as context:
         detail = await _run(context, wish)
@@ -43,6 +64,34 @@ async def reconcile(
         _print(detail)
     if check and detail.drifts:
         sys.exit(EXIT_DRIFT)
+
+
+async def _look_back(project: str | None, run_id: str | None, *, as_json: bool) -> None:
+    """What earlier runs have found; Stripe is not asked."""
+    async with opened() as context:
+        if run_id is not None:
+            detail = await show_run(context, project, run_id)
+            print_json(detail) if as_json else _print(detail)
+            return
+        page = await list_runs(context, project)
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("run", "state", "of", "by", "started", "drifts", "healing"),
+        [
+            (
+                f"{one.id} (check)" if one.check else one.id,
+                one.state,
+                one.project or "everything",
+                one.actor,
+                one.started_at.isoformat(timespec="seconds"),
+                one.counts.drifts,
+                one.counts.repaired,
+            )
+            for one in page.data
+        ],
+    )
 
 
 async def _run(context: Context, wish: Wish) -> RunDetail:

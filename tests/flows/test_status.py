@@ -84,7 +84,7 @@ async def test_a_backlog_is_counted_with_the_age_of_what_nobody_has_tried(path: 
 async def test_the_newest_pass_and_how_far_the_list_of_events_is_read_are_shown(path: EventPath) -> None:
     seen = await look(path.context)
     assert part(seen, "gap_fill").finding == "Stripe's list of events was not read yet"
-    assert part(seen, "reconciliation").finding == "no pass yet"
+    assert part(seen, "reconciliation").finding.startswith("no pass yet")
     await path.execute("UPDATE deployment SET fixed_at = fixed_at - interval '2 h'")
     unread = part(await look(path.context), "gap_fill")
     assert (unread.health, "2 h" in unread.finding) == ("degraded", True)

@@ -1,5 +1,6 @@
 """The transcript of docs/operations.md, "A night with everything broken": typed as it stands there."""
 
+import random
 import re
 import shlex
 from collections.abc import AsyncIterator, Iterator
@@ -10,8 +11,9 @@ import pytest
 from domain.rules.events import OLD_NAMES, USED
 from domain.settings import Settings
 from tests.flows.event_path import EventPath, running_path
-from tests.ingress.terminal import type_in
+from tests.ingress.terminal import answer_in, type_in
 
+DROPPED = 0.05
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
@@ -41,6 +43,15 @@ async def test_the_transcript_of_a_broken_night_is_what_happens(path: EventPath,
     assert last.exit_code == 4
     assert "missing_subscription" not in last.stdout
     assert "two_customers" in last.stdout
+    runs = await answer_in(settings, "reconcile", "--runs")
+    assert len(runs["data"]) == 3
+    shown = await answer_in(settings, "reconcile", "--run", runs["data"][0]["id"])
+    assert {one["type"] for one in shown["drifts"]} == {
+        "price_unmapped",
+        "two_customers",
+        "two_subscriptions",
+    }
+    assert (await type_in(settings, "reconcile", "--run", "run_none")).exit_code == 2
 
 
 async def _break_everything(path: EventPath) -> None:
@@ -58,8 +69,13 @@ async def _break_everything(path: EventPath) -> None:
     for _ in range(2):
         twice = await path.make_customer("u_twice")
         await path.buy(twice, "pro", "month")
+    for number in range(10):
+        await path.buy(await path.make_customer(f"u_{number}"), "pro", "month")
+    # One delivery in twenty never happens; which, is the same each time.
+    luck = random.Random(20)  # noqa: S311
     for event in await path.events():
-        await path.deliver(event)
+        if luck.random() >= DROPPED:
+            await path.deliver(event)
     await path.drain()
     lost = await path.make_customer("u_lost")
     await path.drain()

@@ -49,6 +49,7 @@ FAILED = LastPass(
     state="failed",
     is_check=False,
     drifts=2,
+    unhealed=0,
     error="Stripe refused",
     started_at=datetime(2026, 1, 1, tzinfo=UTC),
     ended_at=datetime(2026, 1, 2, tzinfo=UTC),
@@ -88,6 +89,12 @@ def test_what_is_worked_off_within_seconds_is_healthy() -> None:
             {"last_pass": FAILED},
             "run_1 of everything: failed, 2026-01-02T00:00:00+00:00, 2 drifts: Stripe",
             "tollhouse reconcile",
+        ),
+        (
+            "reconciliation",
+            {"last_pass": replace(FAILED, state="done", error=None, unhealed=1)},
+            "2 drifts, 1 of them critical",
+            "tollhouse reconcile --run run_1",
         ),
     ],
 )
