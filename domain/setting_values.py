@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -13,6 +14,8 @@ Mode = Literal["live", "test"]
 
 #: Draining and the longest request (10 s) fit the 25 s after which a process is killed.
 LONGEST_DRAIN_S = 15.0
+#: Where the door of Stripe is, behind whatever prefix a proxy takes away.
+WEBHOOK_PATH = "/api/v1/webhooks/stripe"
 #: 256 bits: the pepper is the key of an HMAC-SHA256.
 MIN_PEPPER_BYTES = 32
 
@@ -100,6 +103,16 @@ def _parse_webhook_secret(text: str) -> WebhookSecret:
     return WebhookSecret(Secret(secret), not_after.astimezone(UTC))
 
 
+def _parse_webhook_url(text: str) -> str:
+    parts = urlsplit(text)
+    is_local = parts.hostname in {"localhost", "127.0.0.1"}
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_local)
+    is_plain = not (parts.query or parts.fragment or parts.username)
+    if not (is_safe and is_plain and parts.hostname and parts.path.endswith(WEBHOOK_PATH)):
+        raise ValueError(f"write it as https://billing.example.com{WEBHOOK_PATH}")
+    return text
+
+
 def _parse_peppers(text: str) -> tuple[tuple[int, Secret], ...]:
     peppers = []
     for part in text.split(","):
@@ -174,6 +187,7 @@ PARSERS: dict[str, Any] = {
     "database_url": _parse_database_url,
     "redis_url": _parse_redis_url,
     "cache_url": _parse_redis_url,
+    "webhook_url": _parse_webhook_url,
     "stripe_secret_key": _parse_stripe_key,
     "stripe_webhook_secrets": _parse_webhook_secrets,
     "stripe_rate": float,

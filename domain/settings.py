@@ -51,6 +51,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis_url: Secret = Secret("")
     #: Redis of the cache; default: the queue's server, next database.
     cache_url: Secret = Secret("")
+    #: Where Stripe reaches `webhook`: `catalog apply` makes the endpoint there, and drifts of endpoints are
+    #: about it. Empty: nothing is made, and an endpoint counts as ours by its path.
+    webhook_url: str = ""
     #: `sk_…` or a restricted `rk_…`; its prefix fixes the mode. Never given to `webhook` and `read`.
     stripe_secret_key: Secret = Secret("")
     #: Comma-separated `whsec_…`, each optionally `whsec_…@2026-12-01T00:00:00Z` (not valid after).

@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Conflict, Invalid, Unavailable
-from domain.flows.fix_deployment import DeploymentCheck
+from domain.errors import Invalid, Unavailable
+from domain.flows.confirm_live import find_confirmation, require_confirmation
+from domain.flows.plan_stripe import plan_stripe
 from domain.flows.publish_catalog import PublishedProject, publish_sold
-from domain.flows.read_stripe_catalog import read_stripe_catalog
 from domain.flows.recompute_due import Backlog, CaughtUp
-from domain.rules.catalog import Catalog, StripeChange, StripeNote, StripePlan, compare_stripe
-from domain.settings import TESTING
+from domain.flows.webhook_endpoint import MadeEndpoint, list_retirable, set_endpoint
+from domain.rules.catalog import Catalog, StripeChange, StripeNote, StripePlan
 from domain.telemetry import get_logger
 
 __all__ = [
     "Applied",
+    "MadeEndpoint",
     "StripeChange",
     "StripeNote",
     "StripePlan",
@@ -38,35 +39,10 @@ class Applied(Struct, frozen=True, kw_only=True):
     changes: tuple[StripeChange, ...]
     unmanaged: tuple[StripeNote, ...]
     recomputed: CaughtUp
-
-
-async def plan_stripe(context: Context, given: Mapping[str, Catalog]) -> StripePlan:
-    """What applying would change at Stripe; writes nothing there.
-
-    Raises:
-        WrongDeployment: the key is of another account or mode than this database.
-        Unavailable: Stripe or Postgres is away.
-    """
-    await DeploymentCheck(context).ensure()
-    return compare_stripe(given, await read_stripe_catalog(context, given))
-
-
-def find_confirmation(context: Context) -> str | None:
-    """The environment's name that somebody has to type before Stripe is changed; None: nobody has to.
-
-    Raises:
-        Conflict: the key is of live mode, and the environment is one for tests.
-    """
-    env = context.settings.env
-    if context.stripe_or_raise.mode != "live":
-        return None
-    if env in TESTING:
-        raise Conflict(
-            f"TOLLHOUSE_STRIPE_SECRET_KEY is a live key and TOLLHOUSE_ENV {env} is for tests: use a "
-            "test key, or name the environment that sells.",
-            code="live_key_in_test",
-        )
-    return env
+    #: A webhook endpoint that was made now, with the secret that nobody will say again.
+    endpoint: MadeEndpoint | None
+    #: Endpoints of ours that wait to be retired.
+    retirable: tuple[StripeNote, ...]
 
 
 async def apply_catalog(
@@ -86,7 +62,7 @@ async def apply_catalog(
         WrongDeployment: as `plan_stripe`.
         Unavailable: Stripe or Postgres is away; applying again goes on where this ended.
     """
-    _require_confirmation(context, confirmed)
+    require_confirmation(context, confirmed)
     planned = await plan_stripe(context, given)
     _refuse_obstacles(planned.obstacles)
     done = await _carry_out(context, planned.changes)
@@ -101,16 +77,15 @@ async def apply_catalog(
     recomputed = await Backlog(context).catch_up(on_progress)
     await context.faults.reach("catalog.recomputed")
     done += await _carry_out(context, ready.archives)
-    return Applied(projects=projects, changes=tuple(done), unmanaged=ready.unmanaged, recomputed=recomputed)
-
-
-def _require_confirmation(context: Context, confirmed: str | None) -> None:
-    wanted = find_confirmation(context)
-    if wanted is not None and confirmed != wanted:
-        raise Conflict(
-            f"This changes Stripe in live mode: confirm it with the environment's name, --confirm {wanted}.",
-            code="not_confirmed",
-        )
+    endpoint = await _set_endpoints(context, ready.endpoints)
+    return Applied(
+        projects=projects,
+        changes=(*done, *ready.endpoints),
+        unmanaged=ready.unmanaged,
+        recomputed=recomputed,
+        endpoint=endpoint,
+        retirable=ready.retirable if not ready.endpoints else await list_retirable(context),
+    )
 
 
 def _refuse_obstacles(obstacles: Sequence[StripeNote]) -> None:
@@ -128,6 +103,14 @@ async def _carry_out(context: Context, changes: Sequence[StripeChange]) -> list[
         log.info("catalog_changed_at_stripe", action=change.action, noun=change.noun, key=change.key)
         await context.faults.reach("catalog.changed", f"{change.action}:{change.key}")
     return list(changes)
+
+
+async def _set_endpoints(context: Context, changes: Sequence[StripeChange]) -> MadeEndpoint | None:
+    """Last of all: whoever is told the secret must not be kept from it by what could fail afterwards."""
+    made = None
+    for change in changes:
+        made = await set_endpoint(context, change)
+    return made
 
 
 async def _carry_out_one(context: Context, change: StripeChange) -> None:

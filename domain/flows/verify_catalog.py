@@ -31,7 +31,8 @@ class Verified(Struct, frozen=True, kw_only=True):
 
     @property
     def is_drifted(self) -> bool:
-        return self.stripe.is_changed or bool(self.stripe.obstacles or self.sold_elsewhere)
+        stripe = self.stripe
+        return stripe.is_changed or bool(stripe.obstacles or stripe.retirable or self.sold_elsewhere)
 
 
 async def verify_catalog(context: Context) -> Verified:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from domain.model import Subscription, Suspect
 from domain.money import ChargeDispute, ChargeRefund, Invoice
+from domain.rules.endpoint import has_version, is_enabled, lacking_types, leads_here
 
 Severity = Literal["critical", "warning"]
 #: `read`: an internal event has Stripe read again. `answers`: the user's answers are computed and published
@@ -123,19 +124,22 @@ KINDS: dict[str, Kind] = {
         severity="critical",
         repair=None,
         says="Stripe has no enabled webhook endpoint that leads to /api/v1/webhooks/stripe",
-        next="make or enable it in Stripe, Developers, Webhooks, with the events of docs/event-path.md",
+        next="with TOLLHOUSE_WEBHOOK_URL: tollhouse catalog apply FILE; else make or enable it in Stripe, "
+        "Developers, Webhooks, with the events of docs/event-path.md",
     ),
     "endpoint_events": Kind(
         severity="warning",
         repair=None,
         says="the webhook endpoint does not send every event type that is used",
-        next="add the events in Stripe, Developers, Webhooks, {object}",
+        next="with TOLLHOUSE_WEBHOOK_URL: tollhouse catalog apply FILE; else add the events in Stripe, "
+        "Developers, Webhooks, {object}",
     ),
     "endpoint_version": Kind(
         severity="warning",
         repair=None,
         says="the webhook endpoint sends another API version than the one that is read",
-        next="harmless for answers; make a new endpoint of the version for rechecks to compare well",
+        next="harmless for answers, rechecks compare worse; with TOLLHOUSE_WEBHOOK_URL: tollhouse catalog "
+        "apply FILE makes a new one beside it, then: tollhouse catalog retire-endpoint {object}",
     ),
 }
 
@@ -215,26 +219,24 @@ def state_of_dispute(dispute: ChargeDispute) -> dict[str, Any]:
     return {"status": dispute.dispute.status, "amount_minor": dispute.dispute.amount_minor}
 
 
-#: Where an endpoint of this service ends, whatever host it is reached at.
-ENDPOINT_PATH = "/api/v1/webhooks/stripe"
-
-
 def judge_endpoints(
-    endpoints: Iterable[Mapping[str, Any]], *, used: Iterable[str], version: str
+    endpoints: Iterable[Mapping[str, Any]], *, used: Iterable[str], version: str, url: str | None = None
 ) -> list[tuple[str, Difference]]:
-    """(endpoint's id, what is wrong with it). `used`: types it has to send; `version`: the one we read at."""
-    ours = [one for one in endpoints if str(one["url"]).partition("?")[0].endswith(ENDPOINT_PATH)]
-    enabled = [one for one in ours if one["status"] == "enabled"]
+    """(endpoint's id, what is wrong with it). `used`: types it has to send; `version`: the one we read at.
+
+    `url`: where Stripe reaches this deployment; None: unknown, so every endpoint of our path counts.
+    """
+    ours = [one for one in endpoints if leads_here(one, url)]
+    enabled = [one for one in ours if is_enabled(one)]
     if not enabled:
         said = f"disabled: {', '.join(str(one['id']) for one in ours)}" if ours else "there is none"
         return [("webhook_endpoint", Difference("endpoint_missing", said))]
     found: list[tuple[str, Difference]] = []
     for one in enabled:
-        lacking = sorted(set(used) - set(one["enabled_events"])) if "*" not in one["enabled_events"] else []
-        if lacking:
+        if lacking := lacking_types(one, used):
             said = f"{len(lacking)} types are not sent: {', '.join(lacking)}"
             found.append((str(one["id"]), Difference("endpoint_events", said)))
-        if one.get("api_version") not in {version, None}:
+        if not has_version(one, version):
             said = f"sends {one['api_version']}, read is {version}"
             found.append((str(one["id"]), Difference("endpoint_version", said)))
     return found

@@ -126,6 +126,7 @@ async def test_stripe_is_planned_applied_and_verified_from_the_terminal(
         environ = {
             "TOLLHOUSE_STRIPE_SECRET_KEY": stripe.secret_key,
             "TOLLHOUSE_STRIPE_API_BASE": stripe.url,
+            "TOLLHOUSE_WEBHOOK_URL": "https://billing.example.com/api/v1/webhooks/stripe",
         }
 
         async def type_in(*words: str) -> subprocess.CompletedProcess[str]:
@@ -142,11 +143,20 @@ async def test_stripe_is_planned_applied_and_verified_from_the_terminal(
         assert applied.returncode == 0, applied.stderr
         assert "acme.team.month" in applied.stdout
         assert "Recomputed 0 users" in applied.stdout
-        assert answer(await type_in("apply", str(file), "--json"))["changes"] == []
-        assert "Products and prices are as the file says" in (await type_in("plan", str(file))).stdout
+        (secret,) = stripe.account.rows["endpoint_secret"].values()
+        assert applied.stdout.count(secret["secret"]) == 1
+        assert "Add it to TOLLHOUSE_STRIPE_WEBHOOK_SECRETS" in applied.stdout
+        again = answer(await type_in("apply", str(file), "--json"))
+        assert (again["changes"], again["endpoint"]) == ([], None)
+        assert "Stripe is as the file says" in (await type_in("plan", str(file))).stdout
         assert answer(await type_in("verify", "--json"))["versions"] == {"acme": 1}
 
         account = stripe.account
+        # Two that lead here: the younger one is the one too many.
+        (first,) = account.rows["webhook_endpoint"].values()
+        account.put("webhook_endpoint", {**first, "id": "we_second", "created": first["created"] + 1})
+        assert "retire-endpoint we_second" in (await type_in("verify")).stdout
+        assert answer(await type_in("retire-endpoint", "we_second", "--json"))["status"] == "disabled"
         account.put("product", {**account.load("product", "acme_pro"), "name": "Gold"})
         drifted = await type_in("verify")
         assert drifted.returncode == 2

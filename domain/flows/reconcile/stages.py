@@ -52,7 +52,12 @@ async def look_at_endpoints(account: Account, scope: Scope, _cursor: str | None)
 
 async def endpoint_suspects(account: Account) -> list[Suspect]:
     endpoints = await account.read_all("/v1/webhook_endpoints")
-    found = judge_endpoints(endpoints, used=USED.keys() - OLD_NAMES, version=API_VERSION)
+    found = judge_endpoints(
+        endpoints,
+        used=USED.keys() - OLD_NAMES,
+        version=API_VERSION,
+        url=account.context.settings.webhook_url or None,
+    )
     return [suspect_of(difference, "webhook_endpoint", object_id) for object_id, difference in found]
 
 

@@ -7,6 +7,9 @@ from msgspec import Struct
 
 from domain.rules.catalog.diff import FieldChange
 
+#: What a change or a note is about.
+StripeNoun = Literal["product", "price", "portal", "endpoint"]
+
 
 class StripeProduct(Struct, frozen=True, kw_only=True):
     id: str
@@ -42,8 +45,8 @@ class StripeFound(Struct, frozen=True, kw_only=True):
 
 class StripeChange(Struct, frozen=True, kw_only=True):
     action: Literal["create", "update", "archive"]
-    noun: Literal["product", "price"]
-    #: In the catalog: `acme.pro`, `acme.pro.month`.
+    noun: StripeNoun
+    #: In the catalog: `acme.pro`, `acme.pro.month`; of a portal its project, of an endpoint its URL.
     key: str
     #: None: Stripe will choose one.
     stripe_id: str | None
@@ -54,7 +57,7 @@ class StripeChange(Struct, frozen=True, kw_only=True):
 
 
 class StripeNote(Struct, frozen=True, kw_only=True):
-    noun: Literal["product", "price"]
+    noun: StripeNoun
     stripe_id: str
     detail: str
 
@@ -80,10 +83,16 @@ class StripePlan(Struct, frozen=True, kw_only=True):
     unmanaged: tuple[StripeNote, ...]
     #: Why nothing can be applied until somebody acts.
     obstacles: tuple[StripeNote, ...]
+    #: What makes the webhook endpoint; after everything else. Empty where no URL is known, too.
+    endpoints: tuple[StripeChange, ...] = ()
+    #: Endpoints of ours that another one has replaced: an operator ends them, no apply does.
+    retirable: tuple[StripeNote, ...] = ()
+    #: Whether the webhook endpoint was looked at: TOLLHOUSE_WEBHOOK_URL says where it leads.
+    is_endpoint_compared: bool = False
 
     @property
     def is_changed(self) -> bool:
-        return bool(self.changes or self.archives)
+        return bool(self.changes or self.archives or self.endpoints)
 
 
 def is_ours(metadata: Mapping[str, str], project: str) -> bool:

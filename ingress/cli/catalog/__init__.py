@@ -1,9 +1,17 @@
 """`tollhouse catalog`: each verb in its own module."""
 
-from ingress.cli.catalog import apply, check, plan, status, verify
+from ingress.cli.catalog import apply, check, plan, retire, status, verify
 from ingress.cli.catalog.group import catalog
 
-for verb in (check.check, plan.plan, apply.apply, verify.verify, status.status, check.schema):
+for verb in (
+    check.check,
+    plan.plan,
+    apply.apply,
+    verify.verify,
+    retire.retire_endpoint,
+    status.status,
+    check.schema,
+):
     catalog.add_command(verb)
 
 __all__ = ["catalog"]

@@ -1,13 +1,12 @@
 """`tollhouse catalog apply`."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from domain.context import Context
-from domain.flows.apply_catalog import apply_catalog, find_confirmation
+from domain.flows.apply_catalog import Applied, apply_catalog, find_confirmation
 from domain.flows.publish_catalog import (
     Catalog,
     Published,
@@ -16,8 +15,8 @@ from domain.flows.publish_catalog import (
     read_catalog,
 )
 from domain.flows.recompute_due import Backlog, CaughtUp
-from ingress.cli.catalog.group import CATALOG, read_text
-from ingress.cli.catalog.stripe import print_changes
+from ingress.cli.catalog.group import CATALOG, CONFIRM, ask_confirmation, read_text
+from ingress.cli.catalog.stripe import print_changes, print_endpoint, print_retirable
 from ingress.cli.progress import progress
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
@@ -30,7 +29,7 @@ from ingress.cli.terminal import command, json_option, opened, print_json, print
     is_flag=True,
     help="With --local: recompute here and now instead of leaving it to the scheduler. Without: always so.",
 )
-@click.option("--confirm", metavar="NAME", help="In live mode: the environment's name (TOLLHOUSE_ENV).")
+@CONFIRM
 @json_option
 @command
 async def apply(*, file: Path, local: bool, wait: bool, confirm: str | None, as_json: bool) -> None:
@@ -49,11 +48,11 @@ async def apply(*, file: Path, local: bool, wait: bool, confirm: str | None, as_
 
 async def _apply_to_stripe(projects: Mapping[str, Catalog], confirm: str | None, *, as_json: bool) -> None:
     async with opened("stripe-cli") as context:
-        confirmed = _ask(find_confirmation(context), confirm)
+        confirmed = ask_confirmation(find_confirmation(context), confirm)
         with progress("Recomputing users") as show:
             applied = await apply_catalog(context, projects, confirmed=confirmed, on_progress=show)
     if as_json:
-        print_json({name: getattr(applied, name) for name in applied.__struct_fields__})
+        print_json(_applied_as_dict(applied))
         return
     if applied.changes:
         print_changes(applied.changes)
@@ -62,14 +61,17 @@ async def _apply_to_stripe(projects: Mapping[str, Catalog], confirm: str | None,
     for note in applied.unmanaged:
         say(f"Not ours, left as it is: {note.noun} {note.stripe_id} {note.detail}")
     _print(applied.projects, applied.recomputed, 0)
+    print_retirable(applied.retirable)
+    if applied.endpoint is not None:
+        print_endpoint(applied.endpoint)
 
 
-def _ask(wanted: str | None, given: str | None) -> str | None:
-    """What was typed: at the prompt, where there is a terminal and no option."""
-    if wanted is None or given is not None or not sys.stdin.isatty():
-        return given
-    answer: str = click.prompt(f"This changes Stripe in LIVE mode. Type {wanted} to go on", err=True)
-    return answer
+def _applied_as_dict(applied: Applied) -> dict[str, object]:
+    told = {name: getattr(applied, name) for name in applied.__struct_fields__}
+    if applied.endpoint is None or applied.endpoint.signing_secret is None:
+        return told
+    secret = applied.endpoint.signing_secret.reveal()
+    return {**told, "endpoint": {"id": applied.endpoint.id, "signing_secret": secret}}
 
 
 async def _apply_locally(projects: Mapping[str, Catalog], *, wait: bool, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from domain.flows.apply_catalog import StripeChange, StripeNote, StripePlan
+from domain.flows.apply_catalog import MadeEndpoint, StripeChange, StripeNote, StripePlan
 from ingress.cli.terminal import print_table, say
 
 
@@ -17,6 +17,31 @@ def print_notes(planned: StripePlan) -> None:
         say(f"Not ours, left as it is: {_note(one)}")
     for one in planned.obstacles:
         say(f"In the way: {_note(one)}")
+    print_retirable(planned.retirable)
+    if not planned.is_endpoint_compared:
+        click.echo("The webhook endpoint is not compared: TOLLHOUSE_WEBHOOK_URL is not set.")
+
+
+def print_retirable(notes: Iterable[StripeNote]) -> None:
+    for one in notes:
+        say(f"Replaced: {_note(one)}.")
+        say(
+            "  With the new signing secret in TOLLHOUSE_STRIPE_WEBHOOK_SECRETS and webhook restarted: "
+            f"tollhouse catalog retire-endpoint {one.stripe_id}"
+        )
+
+
+def print_endpoint(made: MadeEndpoint) -> None:
+    """The one time that the secret is seen."""
+    say(f"\nThe webhook endpoint {made.id} was made.")
+    if made.signing_secret is None:
+        say("Stripe did not say its signing secret: its dashboard does, Developers, Webhooks.")
+    else:
+        say(f"Its signing secret, shown this once:\n\n    {made.signing_secret.reveal()}\n")
+    say(
+        "Add it to TOLLHOUSE_STRIPE_WEBHOOK_SECRETS (comma-separated, beside one that is there) and restart "
+        "webhook. Until then Stripe tries again what it could not deliver, for three days."
+    )
 
 
 def stripe_as_dict(planned: StripePlan) -> dict[str, object]:
@@ -28,9 +53,9 @@ def stripe_as_dict(planned: StripePlan) -> dict[str, object]:
 def print_plan(planned: StripePlan) -> None:
     click.secho("Stripe\n", bold=True)
     if planned.is_changed:
-        print_changes((*planned.changes, *planned.archives))
+        print_changes((*planned.changes, *planned.archives, *planned.endpoints))
     elif not planned.obstacles:
-        click.echo("Products and prices are as the file says.")
+        click.echo("Stripe is as the file says.")
     print_notes(planned)
     click.echo("")
 
