@@ -14,6 +14,7 @@ from tests.chaos.faults_drift import f18, f18_unlisted, f21
 from tests.chaos.faults_of_tests import a01, a11, a13, a20, a30, f14, f23
 from tests.chaos.faults_process import f15_dies, f15_raises, f16
 from tests.chaos.faults_random import f01, f02
+from tests.chaos.faults_replay import f19
 from tests.chaos.faults_strangers import f26
 from tests.chaos.faults_world import f24, f25, f27
 from tests.chaos.sizes import Sizes
@@ -53,6 +54,7 @@ FAULTS: dict[str, Registered] = {
     "F-16": Registered(f16),
     "F-18": Registered(f18),
     "F-18-unlisted": Registered(f18_unlisted),
+    "F-19": Registered(f19),
     "F-21": Registered(f21),
     "F-22": Registered(f22),
     "F-23": Registered(f23),
