@@ -37,6 +37,8 @@ POINTS = {
     "catalog.stored": "the version is in force, nobody is recomputed",
     "catalog.recomputed": "everybody is, the old prices are not archived",
     "replay.reopened": "events are pending again; the transaction is open",
+    "backfill.linked": "some customers of a page are linked, the import stands before the page",
+    "backfill.written": "a page is in the mirror, the import stands before it",
 }
 
 

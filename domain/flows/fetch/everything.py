@@ -19,7 +19,9 @@ Take = Callable[[Reading, JsonObject], Awaitable[None]]
 _AFTER = ":"
 
 
-class _List(Struct, frozen=True):
+class List(Struct, frozen=True):
+    """One of Stripe's lists, as pages of it are read and taken: of one customer, or of all (an import)."""
+
     path: str
     object_kind: str
     take: Take
@@ -32,33 +34,33 @@ async def _take_listed_session(reading: Reading, answer: JsonObject) -> None:
     await access.take_session(reading, {**answer, "subscription": None}, lines)
 
 
-_LISTS = {
-    "customer_subscriptions": _List(
+LISTS = {
+    "customer_subscriptions": List(
         "/v1/subscriptions", "subscription", access.take_subscription, {"status": "all"}
     ),
-    "customer_sessions": _List(
+    "customer_sessions": List(
         "/v1/checkout/sessions",
         "checkout.session",
         _take_listed_session,
         # Others hold no purchase, and a customer may have left hundreds of them open.
         {"status": "complete", "expand": ["data.line_items", *(f"data.{path}" for path in access.SESSION)]},
     ),
-    "customer_invoices": _List("/v1/invoices", "invoice", money.take_invoice, {"expand": money.INVOICES}),
-    "customer_charges": _List("/v1/charges", "charge", money.take_charge, {"expand": ["data.refunds"]}),
+    "customer_invoices": List("/v1/invoices", "invoice", money.take_invoice, {"expand": money.INVOICES}),
+    "customer_charges": List("/v1/charges", "charge", money.take_charge, {"expand": ["data.refunds"]}),
 }
 
 
 async def read_customer_all(reading: Reading, customer_id: str) -> None:
     root = ("customer_all", customer_id)
     await reading.follow(root, ("customer", customer_id))
-    reading.fetched.closure[root].update((kind, customer_id) for kind in _LISTS)
+    reading.fetched.closure[root].update((kind, customer_id) for kind in LISTS)
     await gather(
-        reading.guard((kind, customer_id), partial(_read_page, reading, kind, customer_id)) for kind in _LISTS
+        reading.guard((kind, customer_id), partial(_read_page, reading, kind, customer_id)) for kind in LISTS
     )
 
 
 async def _read_page(reading: Reading, kind: str, name: str) -> None:
-    listed = _LISTS[kind]
+    listed = LISTS[kind]
     customer_id, _, after = name.partition(_AFTER)
     where = {"starting_after": after} if after else {}
     page = await reading.get(listed.path, customer=customer_id, limit=reading.page, **where, **listed.params)
@@ -81,4 +83,4 @@ def _page_of(kind: str) -> Callable[[Reading, str], Awaitable[None]]:
 
 
 #: What an event may name beside objects: the next page of one of a customer's lists.
-PAGES = {kind: _page_of(kind) for kind in _LISTS}
+PAGES = {kind: _page_of(kind) for kind in LISTS}

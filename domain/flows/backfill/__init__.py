@@ -1,0 +1,23 @@
+"""Backfill: customers of an existing Stripe account become users', and what they bought gives access.
+
+An import is a row that says where it stands, as a run of the reconciler is. It links first, then takes
+Stripe's own lists page by page; a page is written as it was read, without a second read per object.
+"""
+
+from domain.flows.backfill.begin import Begun, begin, complete, open_project, read_gate
+from domain.flows.backfill.mapping import ByMap, ByMetadata, Mapping
+from domain.flows.backfill.run import Import, carry_out, list_unmapped
+
+__all__ = [
+    "Begun",
+    "ByMap",
+    "ByMetadata",
+    "Import",
+    "Mapping",
+    "begin",
+    "carry_out",
+    "complete",
+    "list_unmapped",
+    "open_project",
+    "read_gate",
+]

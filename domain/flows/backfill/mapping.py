@@ -1,0 +1,63 @@
+"""Who says which user a customer is: a file, or a key of the customers' metadata. Named again on resuming."""
+
+import hashlib
+from collections.abc import Mapping as Mapped
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from domain.errors import FieldError, Invalid
+from domain.rules.customer_map import MOST_FAULTS, Fault, MapLine, read_map
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ByMap(Struct, frozen=True, kw_only=True):
+    """A file that was read and found right."""
+
+    lines: tuple[MapLine, ...]
+
+    @property
+    def name(self) -> str:
+        """The same for the same customers and users, in whatever order and beside whatever columns."""
+        pairs = sorted((one.customer_id, one.user_id) for one in self.lines)
+        return hashlib.sha256(_encode(pairs)).hexdigest()
+
+
+class ByMetadata(Struct, frozen=True, kw_only=True):
+    #: The key of a customer's metadata that holds our user's id.
+    key: str
+
+    @property
+    def name(self) -> str:
+        return f"metadata.{self.key}"
+
+
+Mapping = ByMap | ByMetadata
+
+
+def read_mapping(lines: Sequence[str]) -> ByMap:
+    """Raises: Invalid, with every wrong line by its number."""
+    read = read_map(lines)
+    refuse_lines(read.faults)
+    return ByMap(lines=read.lines)
+
+
+def refuse_lines(faults: Sequence[Fault]) -> None:
+    if not faults:
+        return
+    shown = [FieldError(f"line {one.line}" if one.line else "file", one.said) for one in faults[:MOST_FAULTS]]
+    if len(faults) > len(shown):
+        shown.append(FieldError("…", f"{len(faults) - len(shown)} more"))
+    raise Invalid(
+        f"The map has {len(faults)} wrong lines; nothing was imported. Correct them and send it again.",
+        code="map_invalid",
+        errors=tuple(shown),
+    )
+
+
+def user_in_map(waiting: Mapped[str, str], customer_id: str) -> tuple[str | None, str | None]:
+    """(user, why there is none)."""
+    user_id = waiting.get(customer_id)
+    return user_id, None if user_id is not None else "nothing maps it"

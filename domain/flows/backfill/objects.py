@@ -1,0 +1,115 @@
+"""The stages that take what customers have: one page of a list of Stripe's, as it was read."""
+
+from collections.abc import Mapping as Mapped
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from msgspec import Struct
+
+from domain.flows.backfill.stages import OBJECTS
+from domain.flows.backfill.step import Answer, Step, Taken
+from domain.flows.backfill.write import Part, write_parts
+from domain.flows.fetch import PARTS, Fetched
+from domain.flows.fetch.everything import List
+from domain.flows.fetch.reading import Reading, gather
+from domain.store import import_customers, list_pages
+from domain.store.imports import ImportCounts
+from domain.stripe_gateway import PAGE
+
+
+class ReadPage(Struct, frozen=True, kw_only=True):
+    stage: str
+    #: Before Stripe was asked, by the database's clock.
+    read_at: datetime
+    answers: list[Answer]
+    #: Last id of the page; None: it is the last page.
+    cursor: str | None
+
+
+async def take_objects(step: Step) -> Taken:
+    """One page of the stage's list; objects of customers that are not this project's are passed over."""
+    page = await read_page(step, step.row.stage, step.row.cursor)
+    ours = await _of_project(step, page.answers)
+    fetched = await take_page(step, OBJECTS[page.stage], ours)
+    parts = split(fetched, OBJECTS[page.stage].object_kind, ours)
+    written = await write_parts(step, parts, page.read_at)
+    return Taken(
+        cursor=page.cursor,
+        counts=ImportCounts(objects=len(ours), left_to_sync=written.left),
+        owed=written.owed,
+    )
+
+
+async def read_page(step: Step, stage: str, cursor: str | None) -> ReadPage:
+    listed = OBJECTS[stage]
+    async with step.context.database.connection() as connection:
+        read_at = await list_pages.read_clock(connection)
+    after = {"starting_after": cursor} if cursor else {}
+    page = await step.account.read(listed.path, limit=PAGE, **listed.params, **after)
+    answers: list[Answer] = page["data"]
+    return ReadPage(
+        stage=stage,
+        read_at=read_at,
+        answers=answers,
+        cursor=str(answers[-1]["id"]) if page.get("has_more") and answers else None,
+    )
+
+
+async def _of_project(step: Step, answers: Sequence[Answer]) -> list[Answer]:
+    ids = sorted({customer for one in answers if (customer := customer_of(one)) is not None})
+    async with step.context.database.connection() as connection:
+        owners = await import_customers.list_owners(connection, ids)
+    mine = {customer_id for customer_id, owner in owners.items() if owner.project == step.row.project}
+    return [one for one in answers if customer_of(one) in mine]
+
+
+def customer_of(answer: Answer) -> str | None:
+    customer = answer.get("customer")
+    return str(customer["id"]) if isinstance(customer, Mapped) else customer
+
+
+async def take_page(step: Step, listed: List, answers: Sequence[Answer]) -> Fetched:
+    """The objects in the shapes of a sync; only what a list cannot show is read besides, of a few."""
+    reading = Reading(
+        step.context.stripe_or_raise,
+        step.account.reserve,
+        # The list of invoices was taken before that of subscriptions.
+        {**PARTS, "subscription_invoices": _is_taken},
+    )
+    try:
+        await gather(
+            reading.guard((listed.object_kind, str(one["id"])), partial(listed.take, reading, dict(one)))
+            for one in answers
+        )
+    finally:
+        await reading.end()
+    return reading.fetched
+
+
+async def _is_taken(_reading: Reading, _stripe_id: str) -> None:
+    """Nothing is left to read."""
+
+
+def split(fetched: Fetched, kind: str, answers: Sequence[Answer]) -> list[Part]:
+    """What was read, by customer; a customer with an object that cannot be understood is a sync's."""
+    ids = sorted({customer for one in answers if (customer := customer_of(one)) is not None})
+    broken = {customer_of(one) for one in answers if fetched.error_of((kind, str(one["id"]))) is not None}
+    return [Part(customer_id=one, fetched=_of(fetched, one), is_broken=one in broken) for one in ids]
+
+
+def _of(fetched: Fetched, customer_id: str) -> Fetched:
+    invoices = {key: one for key, one in fetched.invoices.items() if one.customer_id == customer_id}
+    charges = {key: one for key, one in fetched.charges.items() if one.customer_id == customer_id}
+    return Fetched(
+        subscriptions={k: one for k, one in fetched.subscriptions.items() if one.customer_id == customer_id},
+        sessions={key: one for key, one in fetched.sessions.items() if one.customer_id == customer_id},
+        invoices=invoices,
+        invoice_payments={
+            key: one for key, one in fetched.invoice_payments.items() if one.invoice_id in invoices
+        },
+        charges=charges,
+        refunds={key: one for key, one in fetched.refunds.items() if one.charge_id in charges},
+        disputes={key: one for key, one in fetched.disputes.items() if one.charge_id in charges},
+        watched=fetched.watched,
+    )

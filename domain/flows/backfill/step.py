@@ -1,0 +1,55 @@
+"""One step of an import: what it works with, and what it has come to."""
+
+from collections.abc import Mapping as Mapped
+from typing import Any
+
+from msgspec import Struct
+
+from domain.context import Context
+from domain.errors import Unavailable
+from domain.flows.reconcile.look import Account
+from domain.store import imports
+from domain.store.imports import ImportCounts, ImportRow
+from domain.store.session import Connection
+
+Answer = Mapped[str, Any]
+
+
+class LeaseLost(Unavailable):
+    """Another process goes on with this import: nothing of this step was written."""
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    account: Account
+    row: ImportRow
+    token: str
+    actor: str
+
+    @property
+    def context(self) -> Context:
+        return self.account.context
+
+    async def hold(self, connection: Connection) -> None:
+        """Raises LeaseLost: whoever has the import now writes, we do not."""
+        if not await imports.is_held(connection, self.row.project, self.row.import_id, self.token):
+            raise LeaseLost(f"{self.row.import_id} is being carried out by another process.")
+
+
+class Taken(Struct, frozen=True, kw_only=True):
+    """What one step has done. Its counts are added together with its cursor."""
+
+    #: Where its stage goes on; None: it is at its end.
+    cursor: str | None
+    counts: ImportCounts
+    #: Targets that may be rung.
+    owed: tuple[int, ...] = ()
+
+
+def add(one: ImportCounts, other: ImportCounts) -> ImportCounts:
+    summed = {
+        name: getattr(one, name) + getattr(other, name)
+        for name in ImportCounts.__struct_fields__
+        if name != "oldest"
+    }
+    known = [at for at in (one.oldest, other.oldest) if at is not None]
+    return ImportCounts(**summed, oldest=min(known, default=None))
