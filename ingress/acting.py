@@ -5,11 +5,11 @@ from starlette.types import Scope as AsgiScope
 
 from domain.errors import FieldError, Invalid
 from domain.flows.authenticate import Principal
+from domain.flows.idempotency import KEY_LENGTH
 from domain.flows.record_action import Operator
 
 #: A person behind a shared key; together with the key's name it stays a line.
 ACTOR_LENGTH = 100
-IDEMPOTENCY_KEY_LENGTH = 255
 
 
 def operator_of(scope: AsgiScope, principal: Principal) -> Operator:
@@ -35,8 +35,8 @@ def find_idempotency_key(request: Request) -> str | None:
     if sent is None:
         return None
     key = _decode(sent)
-    if not 1 <= len(key) <= IDEMPOTENCY_KEY_LENGTH or not key.isascii() or not key.isprintable():
-        raise _wrong("Idempotency-Key", f"1 to {IDEMPOTENCY_KEY_LENGTH} printable ASCII characters")
+    if not 1 <= len(key) <= KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise _wrong("Idempotency-Key", f"1 to {KEY_LENGTH} printable ASCII characters")
     return key
 
 

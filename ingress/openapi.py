@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from domain.flows.idempotency import KEY_LENGTH
 from domain.flows.manage_keys import SCOPES
-from ingress.acting import ACTOR_LENGTH, IDEMPOTENCY_KEY_LENGTH
+from ingress.acting import ACTOR_LENGTH
 from ingress.operation import TENANT_PARAMETERS, Example, Operation
 from ingress.problem_codes import CODES
 from ingress.schemas import describe_types, portable
@@ -179,7 +180,7 @@ def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
         said.append(_header("Tollhouse-Actor", says, ACTOR_LENGTH))
     if operation.is_repeatable:
         says = "Makes it safe to send the call again: the same key gives the same answer."
-        said.append(_header("Idempotency-Key", says, IDEMPOTENCY_KEY_LENGTH))
+        said.append(_header("Idempotency-Key", says, KEY_LENGTH))
     return said
 
 

@@ -11,24 +11,24 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import FieldError, Invalid, Unknown
 from domain.flows.read_catalog import Head, find_head
-from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
-from domain.flows.record_action import Operator, record_action
+from domain.flows.recompute import before_commit, publish, recompute_user
+from domain.flows.record_action import Operator
+from domain.flows.write_grants import ACTION, Written, key_reused, write_grants
 from domain.model import FeatureValue, Grant, GrantEffect
-from domain.rules.answer import answer_at
 from domain.rules.new_grant import GrantWish, judge_grant
+from domain.rules.outranked import Outranking, describe_outranking
 from domain.store import audit, catalogs, checkouts, customers, grants
 from domain.store.customers import LockedUser
 from domain.store.grants import KeyedGrant, NewGrant
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
-__all__ = ["Given", "GrantWish", "Granted", "Operator", "grant"]
+__all__ = ["Given", "GrantWish", "Granted", "Operator", "Outranking", "grant"]
 
 log = get_logger()
 
 #: As at the doors (docs/api.md).
 USER_ID_LENGTH = 255
-ACTION = "grant.create"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -52,12 +52,18 @@ class Given(Struct, frozen=True, kw_only=True):
     created_at: datetime
     #: By app: the version that its readers now get.
     versions: dict[str, int]
+    #: Grants that keep this one from counting, as far as they reach; empty: it counts.
+    outranked_by: tuple[Outranking, ...]
+    #: What to do about those; None: there are none.
+    hint: str | None
 
 
 class Granted(Struct, frozen=True, kw_only=True):
     given: Given
     #: The same call had made it before, under its idempotency key.
     is_replayed: bool
+    #: The cache has the new answers. False: a reader may say for ten seconds what it remembers.
+    is_published: bool
 
 
 async def grant(
@@ -80,7 +86,7 @@ async def grant(
         Unavailable: Postgres is away; with an idempotency key asking again is safe.
     """
     refuse_impossible_user(user_id)
-    digest = sha256(_encode([user_id, wish])).digest()
+    digest = digest_of(user_id, wish)
     async with context.database.transaction() as connection:
         head = await require_head(connection, project)
         user = await _lock_or_make_user(connection, project, user_id)
@@ -91,13 +97,21 @@ async def grant(
             given = await _given_before(connection, project, kept)
         else:
             new = _new_grant(head, user, wish, operator, now, idempotency_key=idempotency_key, digest=digest)
-            recomputed, given = await _write(context, connection, new, user_id, operator, now)
+            written = await write_grants(
+                context, connection, head, [new], user_id=user_id, operator=operator, now=now
+            )
+            recomputed, given = written.recomputed, _given_now(new, user_id, written)
         read_at = before_commit()
     # Also of a grant that was there: whoever made it may have died before its answers were published.
-    await publish(context, [recomputed], read_at)
+    is_published = await publish(context, [recomputed], read_at)
     if kept is None:
         log.info("grant_created", grant_id=given.id, user_key=user.user_key, effect=given.effect)
-    return Granted(given=given, is_replayed=kept is not None)
+    return Granted(given=given, is_replayed=kept is not None, is_published=is_published)
+
+
+def digest_of(user_id: str, wish: GrantWish) -> bytes:
+    """What an idempotency key stands for: the same words for the same user."""
+    return sha256(_encode([user_id, wish])).digest()
 
 
 def refuse_impossible_user(user_id: str) -> None:
@@ -117,11 +131,6 @@ async def require_head(connection: Connection, project: str) -> Head:
     return head
 
 
-def versions_at(recomputed: Recomputed, user_id: str, now: datetime) -> dict[str, int]:
-    """By app: the version that is answered at `now`."""
-    return {stored.app: answer_at(stored, user_id, now).version for _, stored in recomputed.sets}
-
-
 async def _lock_or_make_user(connection: Connection, project: str, user_id: str) -> LockedUser:
     user_key = await checkouts.lock_or_insert_user(connection, project, user_id)
     return await customers.lock_user(connection, user_key)
@@ -134,7 +143,7 @@ async def _find_kept(
         return None
     kept = await grants.find_keyed(connection, project, idempotency_key, now)
     if kept is not None and kept.request_sha256 != digest:
-        raise _key_reused()
+        raise key_reused()
     return kept
 
 
@@ -159,68 +168,41 @@ def _new_grant(
     )
 
 
-async def _write(
-    context: Context,
-    connection: Connection,
-    new: NewGrant,
-    user_id: str,
-    operator: Operator,
-    now: datetime,
-) -> tuple[Recomputed, Given]:
-    if not await grants.insert_grant(connection, new):
-        # Under our user lock nobody else makes this user's grants: the key went to another user's.
-        raise _key_reused()
-    recomputed = await recompute_user(context, connection, new.user_key, cause="grant")
-    versions = versions_at(recomputed, user_id, now)
-    made = new.grant
-    await record_action(
-        connection,
-        operator,
-        action=ACTION,
+def _given_now(new: NewGrant, user_id: str, written: Written) -> Given:
+    return _given(
+        new.grant,
         project=new.project,
-        user_key=new.user_key,
-        subject=("grant", made.grant_id),
+        user_id=user_id,
         reason=new.reason,
-        details={
-            "effect": made.effect,
-            "target": {made.target_kind: made.target},
-            "value": made.value,
-            "starts_at": made.starts_at,
-            "expires_at": made.expires_at,
-            "changed": recomputed.changed,
-            "versions": versions,
-        },
+        actor=new.actor,
+        details=_Details(versions=written.versions, outranked_by=written.outranked_by[new.grant.grant_id]),
     )
-    given = _given(
-        made, project=new.project, user_id=user_id, reason=new.reason, actor=new.actor, versions=versions
-    )
-    return recomputed, given
 
 
 async def _given_before(connection: Connection, project: str, kept: KeyedGrant) -> Given:
-    """What the first call was answered: the audit row of the grant holds the versions of then."""
+    """What the first call was answered: the audit row of the grant holds what else was said then."""
     row = kept.row
     details = await audit.find_details(
         connection, project, row.user_key, action=ACTION, subject_id=row.grant.grant_id
     )
-    versions = msgspec.json.decode(details, type=_Details).versions if details is not None else {}
     return _given(
         row.grant,
         project=project,
         user_id=row.user_id,
         reason=row.reason,
         actor=row.actor,
-        versions=versions,
+        details=msgspec.json.decode(details, type=_Details) if details is not None else _Details(),
     )
 
 
-class _Details(Struct, frozen=True):
-    versions: dict[str, int]
+class _Details(Struct, frozen=True, kw_only=True):
+    """What a row of the audit log tells of its grant; older rows say less."""
+
+    versions: dict[str, int] = {}
+    outranked_by: tuple[Outranking, ...] = ()
 
 
-def _given(
-    made: Grant, *, project: str, user_id: str, reason: str, actor: str, versions: dict[str, int]
-) -> Given:
+def _given(made: Grant, *, project: str, user_id: str, reason: str, actor: str, details: _Details) -> Given:
     return Given(
         id=made.grant_id,
         project=project,
@@ -233,13 +215,7 @@ def _given(
         reason=reason,
         actor=actor,
         created_at=made.created_at,
-        versions=versions,
-    )
-
-
-def _key_reused() -> Invalid:
-    return Invalid(
-        "This Idempotency-Key stands for another call: send a new one with a new body.",
-        code="idempotency_key_reused",
-        errors=(FieldError("Idempotency-Key", "was used with another body"),),
+        versions=details.versions,
+        outranked_by=details.outranked_by,
+        hint=describe_outranking(details.outranked_by),
     )

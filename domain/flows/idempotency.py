@@ -39,6 +39,8 @@ from domain.telemetry import get_logger
 
 log = get_logger()
 
+#: Of a key, in printable ASCII.
+KEY_LENGTH = 255
 #: As long as Stripe keeps its own: a call that is resumed later could find them gone.
 KEPT_S = 24 * 3600.0
 #: A request that is cut off by its deadline may take so long more to say that nobody is on its call.

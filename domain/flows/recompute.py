@@ -80,13 +80,14 @@ async def recompute_user(
     )
 
 
-async def publish(context: Context, recomputed: Sequence[Recomputed], read_at: float) -> None:
+async def publish(context: Context, recomputed: Sequence[Recomputed], read_at: float) -> bool:
     """Copy answers to the cache after commit. Losing it costs readers at most `fresh_s`, so it never fails.
 
-    `read_at` is a unix time from before the commit: see `before_commit`.
+    False: the cache does not hold them, or this process knows of none, and readers may say for `fresh_s` what
+    they remember. `read_at` is a unix time from before the commit: see `before_commit`.
     """
     if context.cache is None:
-        return
+        return False
     entries = [
         (key, CachedSet(stored=stored, read_at=read_at)) for one in recomputed for key, stored in one.sets
     ]
@@ -94,6 +95,8 @@ async def publish(context: Context, recomputed: Sequence[Recomputed], read_at: f
         await context.cache.store(entries)
     except Unavailable as error:
         log.warning("cache_store_failed", error=error.detail, sets=len(entries))
+        return False
+    return True
 
 
 def before_commit() -> float:

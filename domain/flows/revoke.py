@@ -8,11 +8,12 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Invalid, Unknown
-from domain.flows.grant import refuse_impossible_user, require_head, versions_at
+from domain.flows.grant import refuse_impossible_user, require_head
 from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.read_catalog import Head
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
 from domain.flows.record_action import Operator, record_action
+from domain.flows.write_grants import versions_at
 from domain.model import EntitlementSet, FeatureValue, GrantEffect, GrantTarget, Reason, SourceRef
 from domain.rules.answer import answer_at
 from domain.rules.catalog import is_nothing
@@ -23,7 +24,7 @@ from domain.store.grants import GrantRow, GrantState
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
-__all__ = ["ByGrant", "ByTarget", "Operator", "Revoked", "revoke"]
+__all__ = ["ByGrant", "ByTarget", "Ending", "Operator", "Revoked", "revoke"]
 
 log = get_logger()
 
@@ -77,6 +78,12 @@ class Revoked(Struct, frozen=True, kw_only=True):
     hint: str | None
 
 
+class Ending(Struct, frozen=True, kw_only=True):
+    revoked: Revoked
+    #: The cache has the new answers. False: a reader may say for ten seconds what it remembers.
+    is_published: bool
+
+
 async def revoke(
     context: Context,
     project: str,
@@ -85,7 +92,7 @@ async def revoke(
     operator: Operator,
     *,
     keep: Keep = keep_nothing,
-) -> Revoked:
+) -> Ending:
     """End grants. Ending one twice is a result, not an error, and leaves no second audit row.
 
     `keep` keeps the answer in the transaction that ends them.
@@ -113,10 +120,10 @@ async def revoke(
         await keep(connection, revoked)
         read_at = before_commit()
     # Also where nothing ended: whoever ended it may have died before its answers were published.
-    await publish(context, [recomputed], read_at)
+    is_published = await publish(context, [recomputed], read_at)
     if ended:
         log.info("grants_revoked", user_key=user.user_key, grant_ids=ended)
-    return revoked
+    return Ending(revoked=revoked, is_published=is_published)
 
 
 async def _find_user_key(connection: Connection, project: str, named: ByGrant | ByTarget) -> int:

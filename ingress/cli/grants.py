@@ -11,17 +11,25 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from domain.errors import FieldError, Invalid
-from domain.flows.grant import GrantWish
+from domain.flows.grant import Granted, GrantWish
 from domain.flows.grant import grant as make_grant
+from domain.flows.idempotency import KEY_LENGTH
 from domain.flows.list_grants import GrantState, list_grants
 from domain.flows.record_action import Operator
-from domain.flows.revoke import ByGrant, ByTarget
+from domain.flows.revoke import ByGrant, ByTarget, Ending
 from domain.flows.revoke import revoke as end_grants
 from domain.model import FeatureValue, GrantEffect, GrantTarget
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 EFFECTS: tuple[GrantEffect, ...] = get_args(GrantEffect)
 STATES: tuple[GrantState, ...] = get_args(GrantState)
+
+#: Where a command has stored new answers, and the cache has not taken them.
+UNPUBLISHED = (
+    "The cache did not take the new answers: readers may say what they remember for up to 10 s. "
+    "TOLLHOUSE_CACHE_URL (or TOLLHOUSE_REDIS_URL) says which cache this terminal writes to; "
+    "`tollhouse status` says whether it answers."
+)
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _is_span = re.compile(r"(?P<count>\d{1,6})(?P<unit>[dhm])").fullmatch
@@ -51,6 +59,7 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--value", help="As JSON or a plain word: 5, unlimited, true, priority, '[\"png\"]'.")
 @click.option("--starts", help="Such as 2026-12-01T09:00:00Z, 2026-12-01 or 3h.  [default: now]")
 @click.option("--expires", help="Such as 2026-12-31 or 30d.  [default: never]")
+@click.option("--idempotency-key", help="The same call under the same key makes one grant.")
 @reason_option
 @json_option
 @command
@@ -66,6 +75,7 @@ async def grant(
     value: str | None,
     starts: str | None,
     expires: str | None,
+    idempotency_key: str | None,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -77,6 +87,7 @@ async def grant(
     tollhouse grant u_17 --project acme --app editor --effect deny --reason "abuse, case 12"
     """
     kind, target = _one_target(project, feature, plan, app, whole_project=whole_project)
+    refuse_impossible_key("--idempotency-key", idempotency_key)
     now = datetime.now(UTC)
     wish = GrantWish(
         effect=effect,
@@ -88,13 +99,26 @@ async def grant(
         reason=reason,
     )
     async with opened() as context:
-        given = (await make_grant(context, project, user_id, wish, this_operator())).given
+        granted = await make_grant(
+            context, project, user_id, wish, this_operator(), idempotency_key=idempotency_key
+        )
     if as_json:
-        print_json(given)
+        print_json(granted.given)
+        warn_unpublished(is_published=granted.is_published)
         return
+    _print_granted(granted)
+
+
+def _print_granted(granted: Granted) -> None:
+    given = granted.given
+    if granted.is_replayed:
+        click.echo("The same call was made before under this key; nothing was made now.")
+    ((kind, target),) = given.target.items()
     until = "without an end" if given.expires_at is None else f"until {given.expires_at.isoformat()}"
-    say(f"{given.id}: {effect} {kind} {target} for {user_id}, {until}.")
-    _print_versions(given.versions)
+    say(f"{given.id}: {given.effect} {kind} {target} for {given.user_id}, {until}.")
+    if given.hint is not None:
+        click.echo(given.hint)
+    _print_versions(given.versions, is_published=granted.is_published)
 
 
 @click.command()
@@ -132,15 +156,21 @@ async def revoke(
     else:
         raise _refused("GRANT_ID|USER", "name a grant (gr_…), or a user and one target such as --feature")
     async with opened() as context:
-        revoked = await end_grants(context, project, named, reason, this_operator())
+        ending = await end_grants(context, project, named, reason, this_operator())
     if as_json:
-        print_json(revoked)
+        print_json(ending.revoked)
+        warn_unpublished(is_published=ending.is_published)
         return
+    _print_ended(ending)
+
+
+def _print_ended(ending: Ending) -> None:
+    revoked = ending.revoked
     for grant_id in revoked.revoked:
         click.echo(f"{grant_id}: revoked.")
     for ended in revoked.already_ended:
         click.echo(f"{ended.id}: already {ended.state}.")
-    _print_versions(revoked.versions)
+    _print_versions(revoked.versions, is_published=ending.is_published)
     if revoked.still_granted_by:
         print_table(
             ("still granted", "app", "reason", "by"),
@@ -247,9 +277,21 @@ def read_instant(option: str, text: str | None, now: datetime) -> datetime | Non
         raise _refused(option, what) from error
 
 
-def _print_versions(versions: dict[str, int]) -> None:
+def refuse_impossible_key(option: str, key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise _refused(option, f"1 to {KEY_LENGTH} printable ASCII characters")
+
+
+def _print_versions(versions: dict[str, int], *, is_published: bool) -> None:
     shown = ", ".join(f"{app} {version}" for app, version in sorted(versions.items()))
-    click.echo(f"Readable now, by app and version: {shown}.")
+    when = "Readable now" if is_published else "Stored"
+    click.echo(f"{when}, by app and version: {shown}.")
+    warn_unpublished(is_published=is_published)
+
+
+def warn_unpublished(*, is_published: bool) -> None:
+    if not is_published:
+        click.echo(UNPUBLISHED, err=True)
 
 
 def _refused(option: str, what: str) -> Invalid:

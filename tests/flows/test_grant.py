@@ -42,7 +42,7 @@ async def give(
 
 
 async def end(path: EventPath, named: ByGrant | ByTarget) -> Revoked:
-    return await revoke(path.context, "acme", named, "case closed", ANNA)
+    return (await revoke(path.context, "acme", named, "case closed", ANNA)).revoked
 
 
 async def subscribe(path: EventPath, plan: str = "pro", price: str = "month", quantity: int = 1) -> str:
@@ -256,6 +256,23 @@ async def test_one_key_for_two_users_at_once_makes_one_grant_and_one_refusal(pat
     assert [row["user_id"] for row in await path.rows("SELECT user_id FROM users")] == ["u_1"]
 
 
+async def test_a_grant_that_an_older_one_keeps_from_counting_names_it_also_when_asked_again(
+    path: EventPath,
+) -> None:
+    older = await give(path, "override", target="seats", value=9)
+    assert (older.outranked_by, older.hint) == ((), None)
+    first = await give(path, "override", target="seats", value=3, key="k-1")
+    assert [(one.id, one.effect, one.features) for one in first.outranked_by] == [
+        (older.id, "override", ("seats",))
+    ]
+    assert older.id in str(first.hint)
+    assert first.versions == older.versions
+    assert (await path.answer())["seats"]["value"] == 9
+    await end(path, ByGrant(older.id))
+    assert (await path.answer())["seats"]["value"] == 3
+    assert await give(path, "override", target="seats", value=3, key="k-1") == first
+
+
 # ── at the same time ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -313,7 +330,7 @@ async def test_a_grant_waits_for_a_revocation_of_the_same_user(path: EventPath) 
     await until_somebody_waits(path)
     may_go_on.set()
     ended, made = await asyncio.gather(ending, granting)
-    assert made.versions["editor"] == ended.versions["editor"] + 1
+    assert made.versions["editor"] == ended.revoked.versions["editor"] + 1
     answer = await path.answer()
     assert (answer["sso"]["reason"], answer["export"]["reason"]) == ("revoked", "grant")
 

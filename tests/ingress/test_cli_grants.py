@@ -124,6 +124,35 @@ async def test_a_user_id_cannot_steer_the_terminal_of_whoever_lists_it(
     assert "\x1b" not in shown.stdout
 
 
+async def test_a_grant_is_made_once_under_its_key_and_says_what_keeps_it_from_counting(
+    ready: Context, settings: Settings
+) -> None:
+    words = ("grant", *TO_U17, "--feature", "seats", "--effect", "override", *WHY, "--value")
+    older = answer(call(settings, *words, "9", "--json"))
+    keyed = (*words, "3", "--idempotency-key", "case-12")
+    done = call(settings, *keyed)
+    assert f"{older['id']} (override on seats, without an end)" in done.stdout
+    again = call(settings, *keyed)
+    assert again.stdout.splitlines()[1:] == done.stdout.splitlines()
+    assert "nothing was made now" in again.stdout
+    assert len(answer(call(settings, "grants", *TO_U17, "--json"))["data"]) == 2
+    other = call(settings, *words, "4", "--idempotency-key", "case-12")
+    assert (other.returncode, "stands for another call" in other.stderr) == (2, True)
+
+
+async def test_readable_now_is_said_only_where_the_cache_has_the_answers(
+    ready: Context, settings: Settings
+) -> None:
+    away = {"TOLLHOUSE_CACHE_URL": "redis://127.0.0.1:1/0"}
+    done = call(settings, "grant", *TO_U17, "--feature", "export", *WHY, **away)
+    assert (done.returncode, "Readable now" in done.stdout) == (0, False)
+    assert "Stored, by app and version: editor 1" in done.stdout
+    assert "for up to 10 s" in done.stderr
+    ended = call(settings, "revoke", *TO_U17, "--feature", "export", *WHY, "--json", **away)
+    assert answer(ended)["versions"]["editor"] == 2
+    assert "for up to 10 s" in ended.stderr
+
+
 WRONG_CALLS = [
     (("grant", *TO_U17, *WHY), "--feature: name exactly one"),
     (("grant", *TO_U17, "--feature", "export", "--plan", "pro", *WHY), "--feature: name exactly one"),
@@ -136,6 +165,7 @@ WRONG_CALLS = [
     (("grant", *TO_U17, "--plan", "pro", "--expires", "9999-12-31T23:00:00-14:00", *WHY), "--expires: is"),
     (("grant", *TO_U17, "--plan", "pro", "--effect", "give", *WHY), "'give' is not one of"),
     (("grant", *TO_U17, "--plan", "pro"), "Missing option '--reason'"),
+    (("grant", *TO_U17, "--plan", "pro", "--idempotency-key", "é", *WHY), "--idempotency-key: 1 to 255"),
     (("grant", "u_17", "--plan", "pro", *WHY), "Missing option '--project'"),
     (("revoke", *TO_U17, *WHY), "name a grant (gr_"),
     (("revoke", "gr_1", "--project", "acme", "--effect", "deny", *WHY), "name a grant (gr_"),
