@@ -17,6 +17,7 @@ from domain.flows.publish_catalog import PublishedProject, publish_sold
 from domain.flows.recompute_due import Backlog, CaughtUp
 from domain.flows.webhook_endpoint import MadeEndpoint, list_retirable, set_endpoint
 from domain.rules.catalog import Catalog, StripeChange, StripeNote, StripePlan
+from domain.rules.catalog.stripe_nouns import StripeNoun
 from domain.telemetry import get_logger
 
 __all__ = [
@@ -31,6 +32,13 @@ __all__ = [
 ]
 
 log = get_logger()
+
+PATHS: dict[StripeNoun, str] = {
+    "product": "/v1/products",
+    "price": "/v1/prices",
+    "portal": "/v1/billing_portal/configurations",
+    "endpoint": "/v1/webhook_endpoints",
+}
 
 
 class Applied(Struct, frozen=True, kw_only=True):
@@ -74,6 +82,7 @@ async def apply_catalog(
     await context.faults.reach("catalog.created")
     projects = await publish_sold(context, given, ready.sold)
     await context.faults.reach("catalog.stored")
+    done += await _carry_out(context, ready.portals)
     recomputed = await Backlog(context).catch_up(on_progress)
     await context.faults.reach("catalog.recomputed")
     done += await _carry_out(context, ready.archives)
@@ -114,7 +123,7 @@ async def _set_endpoints(context: Context, changes: Sequence[StripeChange]) -> M
 
 
 async def _carry_out_one(context: Context, change: StripeChange) -> None:
-    path = f"/v1/{change.noun}s"
+    path = PATHS[change.noun]
     if change.action == "create":
         await context.stripe_or_raise.create(path, change.params, idempotency_key=change.content_key)
         return

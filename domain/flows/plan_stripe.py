@@ -1,4 +1,4 @@
-"""What applying some catalogs would change at Stripe: products and prices, and the webhook endpoint."""
+"""What applying some catalogs would change at Stripe: products, prices, portals and the webhook endpoint."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ import msgspec
 
 from domain.context import Context
 from domain.flows.fix_deployment import DeploymentCheck
+from domain.flows.portal_configuration import plan_portals
 from domain.flows.read_stripe_catalog import read_stripe_catalog
 from domain.flows.webhook_endpoint import plan_endpoint
 from domain.rules.catalog import Catalog, StripePlan, compare_stripe
@@ -20,7 +21,8 @@ async def plan_stripe(context: Context, given: Mapping[str, Catalog]) -> StripeP
     """
     await DeploymentCheck(context).ensure()
     planned = compare_stripe(given, await read_stripe_catalog(context, given))
-    return await _with_endpoint(context, planned)
+    portals = await plan_portals(context, given, planned)
+    return await _with_endpoint(context, msgspec.structs.replace(planned, portals=portals))
 
 
 async def _with_endpoint(context: Context, planned: StripePlan) -> StripePlan:

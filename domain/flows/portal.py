@@ -23,13 +23,12 @@ from domain.rules.portal import (
     FlowKind,
     PortalFlows,
     PortalReason,
-    PortalSettings,
     choose_customer,
     find_flow_refusal,
     judge_flows,
     judge_portal,
-    portal_settings,
 )
+from domain.rules.portal_settings import PortalSettings, portal_settings
 from domain.rules.redirect import SESSION_PLACEHOLDER, find_redirect_fault, usable_origins
 from domain.store import billing, customers, facts
 from domain.store.session import Connection

@@ -1,19 +1,30 @@
 """A project's portal configuration at Stripe: found by its metadata, made and kept in step with the catalog.
 
 Nothing of it is stored here. It carries `tollhouse_project`, `tollhouse_env` and, as `tollhouse_settings`, a
-digest of what we last set: only a catalog that says something else changes it, so that what is set in the
-dashboard beside (texts, links, a name) stays.
+digest of what we last set: at a session only a catalog that says something else changes it. `catalog verify`
+and `apply` compare each feature. What is set in the dashboard beside (texts, links, a name) stays.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict
-from domain.flows.read_budget import CLAIM_WAIT_S, budget_of
-from domain.rules.portal import PortalSettings
+from domain.flows.read_budget import CLAIM_WAIT_S, budget_of, patient_budget
+from domain.rules.catalog import Catalog, StripeChange, StripePlan
+from domain.rules.portal_settings import (
+    PortalSettings,
+    coming_prices,
+    compare_portal,
+    creation_key,
+    creation_params,
+    find_configuration,
+    portal_names,
+    portal_settings,
+)
 from domain.stripe_gateway import JsonObject
 from domain.telemetry import get_logger
 
@@ -23,6 +34,10 @@ PATH = "/v1/billing_portal/configurations"
 #: How long one process takes a configuration for what it was. Whoever switches it off in the dashboard waits
 #: no longer than that for it to be noticed, and most sessions cost one call to Stripe.
 KEPT_S = 600.0
+#: How long the reads of one command wait for their share of the budget, in seconds.
+PATIENCE_S = 300.0
+#: Stripe shows the products of a configuration only when it is asked to.
+SHOW_PRODUCTS = ["data.features.subscription_update.products"]
 
 
 class _Kept(Struct, frozen=True):
@@ -75,23 +90,14 @@ class PortalConfigurations:
         return configuration_id
 
     async def _find(self, project: str) -> JsonObject | None:
-        """Ours of this project: one that is active before others, then the oldest. None: there is none."""
         reserve = budget_of(self._context, CLAIM_WAIT_S)
-        names = self._names(project)
-        ours = [
-            found
-            async for found in self._context.stripe_or_raise.read_list(PATH, reserve)
-            if names.items() <= found["metadata"].items()
-        ]
-        return min(ours, key=lambda one: (not one["active"], one["created"], one["id"]), default=None)
+        listed = self._context.stripe_or_raise.read_list(PATH, reserve)
+        return find_configuration([one async for one in listed], self._names(project))
 
     async def _make(self, project: str, wanted: PortalSettings) -> str:
         names = self._names(project)
         made = await self._context.stripe_or_raise.create(
-            PATH,
-            {"features": wanted.features, "metadata": {**names, "tollhouse_settings": wanted.digest}},
-            # Another process that finds none at the same moment gets the same one.
-            idempotency_key=f"portal:{names['tollhouse_env']}:{project}:{wanted.digest}",
+            PATH, creation_params(names, wanted), idempotency_key=creation_key(names, wanted)
         )
         configuration_id: str = made["id"]
         log.info("portal_configuration_created", project=project, configuration=configuration_id)
@@ -108,4 +114,31 @@ class PortalConfigurations:
         log.info("portal_configuration_changed", configuration=found["id"])
 
     def _names(self, project: str) -> dict[str, str]:
-        return {"tollhouse_project": project, "tollhouse_env": self._context.settings.env}
+        return portal_names(project, self._context.settings.env)
+
+
+async def plan_portals(
+    context: Context, given: Mapping[str, Catalog], planned: StripePlan
+) -> tuple[StripeChange, ...]:
+    """What makes each project's configuration allow what its catalog says; here every feature is compared.
+
+    `planned`: what becomes of the prices, which the configuration names.
+
+    Raises:
+        Throttled: the read budget has no slot for minutes.
+        Unavailable: Stripe or Postgres is away, or the key may not read configurations.
+    """
+    gateway = context.stripe_or_raise
+    listed = gateway.read_list(PATH, patient_budget(context, PATIENCE_S), expand=SHOW_PRODUCTS)
+    found = [one async for one in listed]
+    changes = (
+        compare_portal(
+            catalog,
+            portal_settings(catalog, coming_prices(planned, project)),
+            found,
+            env=context.settings.env,
+            mode=gateway.mode,
+        )
+        for project, catalog in sorted(given.items())
+    )
+    return tuple(change for change in changes if change is not None)

@@ -1,18 +1,15 @@
-"""Whether Stripe's portal would open for a user, for whom of its customers, and what it lets them do. Pure.
+"""Whether Stripe's portal would open for a user, and for whom of its customers. Pure.
 
 Source: docs/api.md, "Portal"; docs.stripe.com/customer-management (limits of what the portal can change).
 """
 
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from domain.model import LinkedCustomer, Subscription
 from domain.money import BilledSubscription
-from domain.rules.catalog import Catalog
 from domain.rules.subscription import known_end
 
 FlowKind = Literal[
@@ -29,8 +26,6 @@ FlowReason = Literal[
     "change_scheduled",
     "multiple_items",
 ]
-
-_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class PortalVerdict(Struct, frozen=True, kw_only=True):
@@ -114,54 +109,3 @@ def find_flow_refusal(kind: FlowKind, choice: Choice, *, can_switch: bool) -> Fl
     if not can_switch:
         return "no_switch_plans"
     return "multiple_items" if len(choice.subscription.items) > 1 else None
-
-
-# ── the configuration at Stripe ─────────────────────────────────────────────────────────────────────
-
-
-class PortalSettings(Struct, frozen=True, kw_only=True):
-    """What a project's portal allows, as Stripe's parameter `features`."""
-
-    features: dict[str, Any]
-    #: Of `features`: what is kept in the configuration's metadata, to see that the catalog changed.
-    digest: str
-
-    @property
-    def can_switch(self) -> bool:
-        return bool(self.features["subscription_update"]["enabled"])
-
-
-def portal_settings(catalog: Catalog, head_prices: Mapping[tuple[str, str], str]) -> PortalSettings:
-    """`head_prices`: the Stripe price sold now, by (plan, price)."""
-    products = [
-        {"product": catalog.plans[plan].product_id, "prices": prices}
-        for plan in catalog.portal.switch_plans
-        if (prices := _prices_of(catalog, plan, head_prices))
-    ]
-    update: dict[str, Any] = {"enabled": False}
-    if products:
-        update = {
-            "enabled": True,
-            # Not the quantity: most plans have no use for a second one. Apps change it by our API.
-            "default_allowed_updates": ["price"],
-            "products": products,
-            "proration_behavior": "always_invoice",
-        }
-    features = {
-        "customer_update": {"enabled": True, "allowed_updates": ["address", "email", "name", "tax_id"]},
-        "invoice_history": {"enabled": True},
-        "payment_method_update": {"enabled": True},
-        "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
-        "subscription_update": update,
-    }
-    return PortalSettings(features=features, digest=sha256(_encoder.encode(features)).hexdigest()[:32])
-
-
-def _prices_of(catalog: Catalog, plan: str, head_prices: Mapping[tuple[str, str], str]) -> list[str]:
-    """Stripe takes one price of a product for each interval: of several the first by its key."""
-    by_interval: dict[tuple[str | None, int], str] = {}
-    for key, price in sorted(catalog.plans[plan].prices.items()):
-        price_id = head_prices.get((plan, key))
-        if price_id is not None and not price.is_one_time:
-            by_interval.setdefault((price.interval, price.interval_count), price_id)
-    return list(by_interval.values())

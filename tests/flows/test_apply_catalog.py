@@ -34,13 +34,14 @@ async def test_everything_is_made_once_and_a_change_of_amount_is_a_new_revision(
     planned = await plan_stripe(world.context, read_catalog(TEXT, file="catalog.toml"))
     assert world.books() == ({}, {}, 0)
     first = await world.apply()
-    assert first.changes == planned.changes
+    assert first.changes == planned.all_changes
     assert [(one.action, one.key) for one in first.changes] == [
         ("create", "acme.pro"),
         ("create", "acme.pro.month"),
         ("create", "acme.pro.once"),
         ("create", "acme.team"),
         ("create", "acme.team.month"),
+        ("create", "acme"),
     ]
     assert world.rows("product").keys() == {"acme_pro", "acme_team"}
     month = world.holder("acme:pro:month")

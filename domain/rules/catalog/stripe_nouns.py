@@ -83,6 +83,8 @@ class StripePlan(Struct, frozen=True, kw_only=True):
     unmanaged: tuple[StripeNote, ...]
     #: Why nothing can be applied until somebody acts.
     obstacles: tuple[StripeNote, ...]
+    #: What makes each project's portal configuration: after the version is stored, before the archives.
+    portals: tuple[StripeChange, ...] = ()
     #: What makes the webhook endpoint; after everything else. Empty where no URL is known, too.
     endpoints: tuple[StripeChange, ...] = ()
     #: Endpoints of ours that another one has replaced: an operator ends them, no apply does.
@@ -92,7 +94,12 @@ class StripePlan(Struct, frozen=True, kw_only=True):
 
     @property
     def is_changed(self) -> bool:
-        return bool(self.changes or self.archives or self.endpoints)
+        return bool(self.changes or self.portals or self.archives or self.endpoints)
+
+    @property
+    def all_changes(self) -> tuple[StripeChange, ...]:
+        """In the order in which an apply makes them."""
+        return (*self.changes, *self.portals, *self.archives, *self.endpoints)
 
 
 def is_ours(metadata: Mapping[str, str], project: str) -> bool:

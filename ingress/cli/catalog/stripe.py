@@ -53,7 +53,7 @@ def stripe_as_dict(planned: StripePlan) -> dict[str, object]:
 def print_plan(planned: StripePlan) -> None:
     click.secho("Stripe\n", bold=True)
     if planned.is_changed:
-        print_changes((*planned.changes, *planned.archives, *planned.endpoints))
+        print_changes(planned.all_changes)
     elif not planned.obstacles:
         click.echo("Stripe is as the file says.")
     print_notes(planned)

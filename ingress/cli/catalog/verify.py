@@ -13,9 +13,10 @@ from ingress.cli.terminal import EXIT_REJECTED, command, json_option, opened, pr
 @json_option
 @command
 async def verify(*, as_json: bool) -> None:
-    """Compare the catalogs in force, and the webhook endpoint, with what Stripe has. Writes nothing.
+    """Compare the catalogs in force with Stripe's products, prices, portals and webhook endpoint.
 
-    Ends with 2 where something differs, such as a price that was archived in the dashboard, and names it.
+    Writes nothing. Ends with 2 where something differs, such as a price that was archived in the dashboard,
+    and names it.
     """
     async with opened("stripe-cli") as context:
         verified = await verify_catalog(context)
@@ -37,8 +38,7 @@ async def verify(*, as_json: bool) -> None:
 def _print(verified: Verified) -> None:
     named = ", ".join(f"{project} {version}" for project, version in verified.versions.items())
     if verified.stripe.is_changed:
-        stripe = verified.stripe
-        print_changes((*stripe.changes, *stripe.archives, *stripe.endpoints))
+        print_changes(verified.stripe.all_changes)
     if verified.sold_elsewhere:
         rows = [(one.key, one.sold, one.at_stripe) for one in verified.sold_elsewhere]
         print_table(("sold", "here", "at Stripe"), rows)

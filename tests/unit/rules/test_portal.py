@@ -17,8 +17,8 @@ from domain.rules.portal import (
     find_flow_refusal,
     judge_flows,
     judge_portal,
-    portal_settings,
 )
+from domain.rules.portal_settings import portal_settings
 from domain.rules.redirect import usable_origins
 from tests.unit.rules.builders import CATALOG, day, make_catalog, make_item, make_subscription
 
