@@ -3,6 +3,7 @@
 from deploy.local.stripe_simulator import params, schedules
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.events import changes, emit
+from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
 from deploy.local.stripe_simulator.periods import period_end
 from deploy.local.stripe_simulator.rendering import render, snapshot
@@ -73,6 +74,10 @@ def release_schedule(call: Call) -> Json:
 
 def retrieve_schedule(call: Call) -> Json:
     return render(call.account, call.account.load(KIND, call.id))
+
+
+def list_schedules(call: Call) -> Json:
+    return page(call, KIND, call.account.select(KIND, call.params, "customer"), TEMPLATE)
 
 
 def load_active(account: Account, schedule_id: str, verb: str) -> Json:
@@ -184,6 +189,7 @@ OPERATIONS = (
         {"from_subscription": params.text},
         required=("from_subscription",),
     ),
+    Operation("GET", TEMPLATE, list_schedules, list_params(customer=params.text)),
     Operation("GET", TEMPLATE + "/{id}", retrieve_schedule),
     Operation(
         "POST",
