@@ -11,7 +11,7 @@ without reading JSON. Redis 6.2 commands only.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import Any
@@ -196,6 +196,11 @@ class Cache:
     async def ping(self) -> None:
         """Raises: Unavailable, where Redis does not answer."""
         await self._ask(lambda client: client.ping())
+
+    async def look(self) -> Mapping[str, object]:
+        """What the server says of itself (`INFO`). Raises: Unavailable, where Redis does not answer."""
+        info: Mapping[str, object] = await self._ask(lambda client: client.info())
+        return info
 
     async def close(self) -> None:
         with suppress(*AWAY):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from dramatiq import Broker
 
@@ -17,6 +17,22 @@ log = get_logger()
 MOST_WAITING = 10_000
 #: After a failure the queue is left alone for so long.
 PAUSE_S = 0.5
+
+
+async def look_at_queue(settings: Settings) -> Mapping[str, object]:
+    """What the queue's server says of itself (`INFO`).
+
+    Raises:
+        Unavailable: the queue is away, or does not answer us.
+    """
+    broker = make_broker(settings)
+    try:
+        info: Mapping[str, object] = await asyncio.to_thread(broker.client.info)
+    except QUEUE_AWAY as error:
+        raise Unavailable(f"the queue did not answer: {type(error).__name__}") from error
+    finally:
+        broker.close()
+    return info
 
 
 async def count_bells(settings: Settings) -> int:

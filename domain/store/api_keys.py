@@ -253,3 +253,15 @@ async def list_apps(connection: Connection) -> list[tuple[str, str]]:
 
 def _listed(row: Record) -> ListedKey:
     return ListedKey(**{**row, "scopes": tuple(row["scopes"])})
+
+
+async def count_by_pepper(connection: Connection) -> dict[int, int]:
+    """Keys that still open a door, by the version of the pepper that they were made under."""
+    rows = await connection.fetch(
+        """
+        SELECT pepper_version, count(*) AS keys FROM api_keys
+        WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        GROUP BY pepper_version
+        """
+    )
+    return {row["pepper_version"]: row["keys"] for row in rows}

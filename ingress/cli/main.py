@@ -21,8 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
     "revenue": ("revenue", "Say what a project earned in a month, and what its subscriptions come to."),
     "status": ("status", "Say how the deployment is doing, and what to do next."),
+    "doctor": ("doctor", "Check Postgres, Redis, Stripe and the settings, and say what to do first."),
     "reconcile": ("reconcile", "Compare Stripe, mirror, answers and cache, and heal what differs."),
     "recover": ("recover", "Bring a deployment up after the restore of an older database."),
+    "backfill": ("backfill", "Bring the customers of an existing Stripe account in, and what they bought."),
     "dead": ("dead", "See what gave up, retry it, or discard it."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }
