@@ -28,7 +28,8 @@ async def read_stripe_catalog(context: Context, catalogs: Mapping[str, Catalog])
         Unavailable: Stripe or Postgres is away.
     """
     reserve = patient_budget(context, PATIENCE_S)
-    products = {one.id: one async for one in _products(context, reserve, catalogs)}
+    listed = {one.id: one async for one in _products(context, reserve)}
+    products = {name: one for name, one in listed.items() if _is_concerned(one, catalogs)}
     prices: dict[str, StripePrice] = {}
     for product in products:
         async for one in _prices(context, reserve, product=product):
@@ -40,22 +41,25 @@ async def read_stripe_catalog(context: Context, catalogs: Mapping[str, Catalog])
     for price_id in sorted(await _list_named(context, catalogs) - prices.keys()):
         if (found := await _find_price(context, reserve, price_id)) is not None:
             prices[price_id] = found
+    # A price of ours that is left on somebody else's product may be its default.
+    products |= {one.product: listed[one.product] for one in prices.values() if one.product in listed}
     return StripeFound(products=products, prices=prices)
 
 
-async def _products(
-    context: Context, reserve: Reserve, catalogs: Mapping[str, Catalog]
-) -> AsyncIterator[StripeProduct]:
-    wanted = {product_id for catalog in catalogs.values() for product_id in catalog.plans_by_product_id}
+async def _products(context: Context, reserve: Reserve) -> AsyncIterator[StripeProduct]:
     async for row in context.stripe_or_raise.read_list("/v1/products", reserve):
-        if row["id"] in wanted or row["metadata"].get("tollhouse_project") in catalogs:
-            yield StripeProduct(
-                id=row["id"],
-                name=row["name"],
-                is_active=row["active"],
-                metadata=row["metadata"],
-                default_price=row["default_price"],
-            )
+        yield StripeProduct(
+            id=row["id"],
+            name=row["name"],
+            is_active=row["active"],
+            metadata=row["metadata"],
+            default_price=row["default_price"],
+        )
+
+
+def _is_concerned(product: StripeProduct, catalogs: Mapping[str, Catalog]) -> bool:
+    is_of_a_plan = any(product.id in catalog.plans_by_product_id for catalog in catalogs.values())
+    return is_of_a_plan or product.metadata.get("tollhouse_project") in catalogs
 
 
 async def _prices(context: Context, reserve: Reserve, **chosen: Any) -> AsyncIterator[StripePrice]:

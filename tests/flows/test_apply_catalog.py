@@ -163,6 +163,29 @@ async def test_a_price_that_is_its_products_default_can_be_archived(world: World
     applied = await world.apply(DEARER)
     assert [one.action for one in applied.changes] == ["create", "update", "archive"]
     assert world.rows("product")["acme_pro"]["default_price"] is None
+    # Of a product that is not ours it is somebody else's to change: the price is named, and nothing fails.
+    newest = world.holder("acme:pro:month")["id"]
+    world.put("product", "acme_pro", default_price=newest, metadata={})
+    applied = await world.apply()
+    assert [one.action for one in applied.changes] == ["create"]
+    (note,) = [one for one in applied.unmanaged if one.stripe_id == newest]
+    assert "Choose another default there" in note.detail
+    assert world.rows("price")[newest]["active"] is True
+    assert (await world.apply()).changes == ()
+
+
+async def test_a_currency_that_somebody_adds_or_changes_is_a_difference(world: World) -> None:
+    await world.apply()
+    month = world.holder("acme:pro:month")
+    for currency, amount, before in (("eur", 1700, 1700), ("gbp", 1500, 1500)):
+        options = {**month["currency_options"], currency: {"unit_amount": amount}}
+        world.put("price", month["id"], currency_options=options)
+        (change,) = (await world.verify()).stripe.changes
+        (field,) = change.fields
+        assert (change.action, field.field, field.before) == ("create", f"amounts.{currency}", before)
+    # What a price asks cannot be set back: a new revision asks for what the catalog says.
+    assert [one.action for one in (await world.apply()).changes] == ["create", "archive"]
+    assert not (await world.verify()).is_drifted
 
 
 async def test_live_mode_wants_the_name_of_the_environment_and_no_environment_of_tests(world: World) -> None:

@@ -183,11 +183,17 @@ def update_price(call: Call) -> Json:
     account = call.account
     row = account.load("price", call.id)
     before = snapshot(account, row)
+    refuse_archiving_default(account, row, call.params)
     take_lookup_key(call, row)
     change_price(account, row, call.params)
     if difference := changes(before, snapshot(account, row)):
         emit(account, "price.updated", row, previous=difference, request=call.request)
     return render(account, row)
+
+
+def refuse_archiving_default(account: Account, row: Json, asked: Json) -> None:
+    if asked.get("active") is False and account.load("product", row["product"])["default_price"] == row["id"]:
+        raise refused("This price cannot be archived because it is the default price of its product.")
 
 
 def list_prices(call: Call) -> Json:

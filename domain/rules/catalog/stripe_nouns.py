@@ -37,7 +37,10 @@ class StripePrice(Struct, frozen=True, kw_only=True):
 
 
 class StripeFound(Struct, frozen=True, kw_only=True):
-    """What was read: products of the catalogs or with our metadata; their prices, and those named by key."""
+    """What was read: products of the catalogs or with our metadata; prices of them, named, or sold.
+
+    Of prices named or sold on other products those products, too.
+    """
 
     products: dict[str, StripeProduct]
     prices: dict[str, StripePrice]

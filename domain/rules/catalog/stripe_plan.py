@@ -44,7 +44,7 @@ def compare_stripe(catalogs: Mapping[str, Catalog], found: StripeFound) -> Strip
         changes=tuple(draft.changes),
         archives=tuple(archives),
         sold=tuple(draft.sold),
-        unmanaged=(*draft.unmanaged, *list_unmanaged(catalogs, found)),
+        unmanaged=(*draft.unmanaged, *list_unmanaged(catalogs, found, draft.kept)),
         obstacles=tuple(draft.obstacles),
     )
 

@@ -59,6 +59,18 @@ async def test_archived_price_leaves_the_active_list_and_cannot_be_bought(
     assert caught.value.param == "line_items[0][price]"
 
 
+async def test_a_price_that_is_its_products_default_cannot_be_archived(client: stripe.StripeClient) -> None:
+    product = await client.v1.products.create_async({"name": "Pro"})
+    price = await client.v1.prices.create_async(
+        {"product": product.id, "currency": "usd", "unit_amount": 100}
+    )
+    await client.v1.products.update_async(product.id, {"default_price": price.id})
+    with pytest.raises(stripe.InvalidRequestError, match="default price of its product"):
+        await client.v1.prices.update_async(price.id, {"active": False})
+    await client.v1.products.update_async(product.id, {"default_price": ""})
+    assert (await client.v1.prices.update_async(price.id, {"active": False})).active is False
+
+
 async def test_currency_options_are_shown_only_when_expanded(client: stripe.StripeClient) -> None:
     plain = await ask(client, "get", "/v1/prices/price_month")
     full = await ask(client, "get", "/v1/prices/price_month", expand=["currency_options"])
