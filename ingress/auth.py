@@ -1,27 +1,14 @@
 """Who asks, and for which app: from the key, and from the request only where the key leaves it open."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from starlette.types import Scope as AsgiScope
 
-from domain.errors import FieldError, Forbidden, Invalid, Unauthorized
+from domain.errors import FieldError, Forbidden, Invalid, TooMany
 from domain.flows.authenticate import KeyRing, Principal
 from domain.flows.manage_keys import Scope
 from ingress.lifespan import Running
-
-_NO_KEY = "Send an API key as `Authorization: Bearer th_…`; `tollhouse keys create` makes one."
-
-
-def find_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The text of the request's API key.
-
-    Raises:
-        Unauthorized: there is none, more than one, or another scheme than Bearer.
-    """
-    given = [value for name, value in headers if name == b"authorization"]
-    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
-        raise Unauthorized(_NO_KEY)
-    return given[0][7:].decode("latin-1").strip(" ")
+from ingress.wire import find_key
 
 
 async def authenticate(scope: AsgiScope, keys: KeyRing, needed: Scope) -> Principal:
@@ -37,7 +24,12 @@ async def authenticate(scope: AsgiScope, keys: KeyRing, needed: Scope) -> Princi
     text = find_key(scope["headers"])
     principal = keys.find_fresh(text) or await keys.authenticate(text, running.border.address_of(scope))
     scope["tollhouse.key_id"] = principal.key_id
-    running.limits.take(scope, principal.key_id, needed)
+    try:
+        running.limits.take(scope, principal.key_id, needed)
+    except TooMany as error:
+        if error.name == "read":
+            running.hasty.note(scope, principal.key_id)
+        raise
     if needed not in principal.scopes:
         raise Forbidden(
             f"This key lacks the scope {needed}; it has {', '.join(sorted(principal.scopes)) or 'none'}.",

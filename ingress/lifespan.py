@@ -21,6 +21,7 @@ from domain.metrics.listener import listening
 from domain.settings import Process, Settings, load_settings
 from domain.telemetry import configure_logging, get_logger
 from ingress.border import Border
+from ingress.hasty import Hasty
 from ingress.limits import KeyLimits
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Running:
         self.ready = ReadyCheck(context, process, self.lookup)
         self.limits = KeyLimits(context.settings)
         self.border = Border(context.settings)
+        self.hasty = Hasty(self.keys, self.limits, self.border)
         #: Set by SIGTERM: what is under way is finished, and nobody should send more.
         self.is_draining = False
 

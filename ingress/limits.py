@@ -33,12 +33,20 @@ class KeyLimits:
         if needed in _READS:
             # Nothing is noted for the answer: on the hot path two more headers cost more than the limit.
             if (wait_s := self._reads.take(key_id)) > 0:
-                raise _too_many("read", self._reads.limit, wait_s)
+                raise self.refusal_of_read(ceil(wait_s))
             return
         if (wait_s := self._writes.take(key_id)) > 0:
-            raise _too_many("write", self._writes.limit, wait_s)
+            raise _too_many("write", self._writes.limit, ceil(wait_s))
         if self._writes.limit.rate_per_s:
             asked["tollhouse.rate"] = (self._writes, key_id)
+
+    def reads_wait_s(self, key_id: str) -> float:
+        """Seconds until this key may read again; 0: it may. Counts nothing."""
+        return self._reads.wait_s(key_id)
+
+    def refusal_of_read(self, wait_s: int) -> TooMany:
+        """What a key is told that has used up its reads."""
+        return _too_many("read", self._reads.limit, wait_s)
 
 
 def rate_headers(asked: AsgiScope) -> list[tuple[bytes, bytes]]:
@@ -58,12 +66,12 @@ def _buckets(rate_per_s: float) -> Buckets:
     return Buckets(Limit(rate_per_s, max(ceil(rate_per_s * BURST_S), 1)))
 
 
-def _too_many(name: Literal["read", "write"], limit: Limit, wait_s: float) -> TooMany:
+def _too_many(name: Literal["read", "write"], limit: Limit, wait_s: int) -> TooMany:
     return TooMany(
         f"This key asks more often than {limit.rate_per_s:g} {name}s a second: wait as Retry-After says. "
         f"TOLLHOUSE_{name.upper()}_RATE is the limit of each process.",
         name=name,
         quota=limit.burst,
         window_s=limit.window_s,
-        retry_after_s=ceil(wait_s),
+        retry_after_s=wait_s,
     )

@@ -74,6 +74,8 @@ class Edge:
         body_bytes = self._larger.get(scope["path"], self._body_bytes)
         exchange = _Exchange(self._app, scope, receive, send, request_id, body_bytes)
         began = time.perf_counter()
+        if await exchange.is_refused_at_once(self._sparing, began):
+            return
         tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             await exchange.run(self._deadline_s)
@@ -123,6 +125,17 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 - the outermost loop of a request: nothing else would answer it
             await self._answer_error(error)
 
+    async def is_refused_at_once(self, sparing: Sparing, began: float) -> bool:
+        """Refuse a request of a key that was told to wait, before anything is set up for it."""
+        ready = None if self._running is None else self._running.hasty.find_refusal(self._scope)
+        if ready is None:
+            return False
+        await self._send_problem(*ready.encode(self._request_id))
+        took_s = time.perf_counter() - began
+        observe(self._scope, self.status, took_s)
+        self.write_log_line(took_s, sparing)
+        return True
+
     def write_log_line(self, took_s: float, sparing: Sparing) -> None:
         key_id: str | None = self._scope.get("tollhouse.key_id")
         more = {}
@@ -133,6 +146,7 @@ class _Exchange:
             more = {"unlogged": unlogged}
         log.info(
             "request",
+            request_id=self._request_id,
             method=self._scope["method"],
             route=route_of(self._scope),
             status=self.status,
@@ -160,7 +174,9 @@ class _Exchange:
         if self.status:
             # Half an answer is on its way: only breaking the connection tells the caller that it is half.
             raise error
-        status, headers, body = encode_refusal(describe_error(error, self._request_id))
+        await self._send_problem(*encode_refusal(describe_error(error, self._request_id)))
+
+    async def _send_problem(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         await self._send_named({"type": "http.response.start", "status": status, "headers": headers})
         is_head = self._scope["method"] == "HEAD"
         await self._send_named({"type": "http.response.body", "body": b"" if is_head else body})

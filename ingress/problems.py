@@ -20,6 +20,8 @@ _BY_STARLETTE = {
         "This path does not take this method; the Allow header lists those it takes.",
     ),
 }
+#: Where a ready problem is cut: no text of ours has it.
+_ANY_ID = "<request id>"
 _AWAY = "Something this service depends on is away; the same request will work once it is back."
 _OURS = "Something went wrong on our side; tell us the request_id, and the log says what."
 
@@ -45,6 +47,20 @@ class Refusal(Struct, frozen=True):
 
     problem: Problem
     headers: tuple[tuple[str, str], ...] = ()
+
+
+class ReadyProblem(Struct, frozen=True):
+    """A problem that is answered often: bytes but for the request's id, which goes between the two parts."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    before_id: bytes
+    after_id: bytes
+
+    def encode(self, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """(status, headers, body), as `encode_refusal` makes them."""
+        body = self.before_id + request_id.encode() + self.after_id
+        return self.status, [*self.headers, (b"content-length", b"%d" % len(body))], body
 
 
 def describe_error(error: Exception, request_id: str) -> Refusal:
@@ -78,6 +94,14 @@ def encode_refusal(refusal: Refusal) -> tuple[int, list[tuple[bytes, bytes]], by
         *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in refusal.headers),
     ]
     return refusal.problem.status, headers, body
+
+
+def make_ready(error: Rejected) -> ReadyProblem:
+    """The problem of `error`, to be answered to any request; its headers lack only the length."""
+    status, headers, body = encode_refusal(describe_error(error, _ANY_ID))
+    before, after = body.split(_ANY_ID.encode())
+    kept = tuple(header for header in headers if header[0] != b"content-length")
+    return ReadyProblem(status, kept, before, after)
 
 
 def _describe_refusal(error: Rejected, request_id: str) -> Problem:

@@ -5,7 +5,7 @@ reaches a flow.
 """
 
 import re
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, TypeVar, cast
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
-from domain.errors import FieldError, Invalid, Rejected, UnsupportedMedia
+from domain.errors import FieldError, Invalid, Rejected, Unauthorized, UnsupportedMedia
 
 Wire = TypeVar("Wire")
 
@@ -44,6 +44,7 @@ _is_user_id = re.compile(rf"[^\x00]{{1,{USER_ID_LENGTH}}}").fullmatch
 
 _is_integer = re.compile(r"-?[0-9]{1,18}").fullmatch
 
+_NO_KEY = "Send an API key as `Authorization: Bearer th_…`; `tollhouse keys create` makes one."
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 #: How msgspec says that a text has a NUL in it: the pattern of user ids and keys.
 _NUL_PATTERN = r"^[^\\x00]*\\Z"
@@ -83,6 +84,18 @@ async def read_body(request: Request, type_: type[Wire]) -> Wire:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("Send the body as it is, without Content-Encoding.")
     return decode_body(await request.body(), type_)
+
+
+def find_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The text of the request's API key.
+
+    Raises:
+        Unauthorized: there is none, more than one, or another scheme than Bearer.
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
+        raise Unauthorized(_NO_KEY)
+    return given[0][7:].decode("latin-1").strip(" ")
 
 
 def decode_body(data: bytes, type_: type[Wire]) -> Wire:

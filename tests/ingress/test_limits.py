@@ -1,6 +1,8 @@
 """Who asks too often is told so by name, and nobody else notices."""
 
-from domain.flows.manage_keys import create_key
+from starlette.types import Scope
+
+from domain.flows.manage_keys import create_key, revoke_key
 from domain.rules.api_key import format_key, make_key
 from domain.settings import Settings
 from ingress import api, read
@@ -41,6 +43,45 @@ async def test_a_key_over_its_rate_is_refused_and_others_are_not(settings: Setti
         async with client_of(read.app, running, greedy) as client:
             # A caller that hurries on is refused all the same.
             assert (await client.get(f"{PATH}&app=editor")).status_code in {200, 429}
+
+
+async def test_who_asks_on_is_refused_at_once_with_the_very_same_answer(settings: Settings) -> None:
+    """The short way of `ingress.hasty` and the routes: the same bytes, and nobody else is refused by it."""
+    limited = with_settings(settings, read_rate=0.2, allowed_hosts=("door",))
+    async with running_reader(limited) as running:
+        await seed_catalog(running.context)
+        created = await create_key(
+            running.context, kind="app", project="acme", app="editor", name="x", scopes=SCOPES
+        )
+        named = {"x-request-id": "mine"}
+        async with client_of(api.app, running, created.key) as client:
+            assert (await client.get(PATH)).status_code == 200
+            routed = await client.get(PATH, headers=named)
+            hasty = running.hasty.find_refusal
+            assert hasty(_scope(created.key)) is not None
+            assert hasty(_scope(created.key + "0")) is None
+            assert hasty({**_scope(created.key), "headers": []}) is None
+            assert hasty({**_scope(created.key), "path": "/api/v1/entitlements/seats"}) is None
+            assert hasty({**_scope(created.key), "method": "POST"}) is None
+            assert hasty(_scope(created.key, host=b"other")) is None
+            at_once = await client.get(PATH, headers=named)
+            assert (at_once.status_code, at_once.content) == (routed.status_code, routed.content)
+            assert sorted(at_once.headers.multi_items()) == sorted(routed.headers.multi_items())
+            head = await client.head(PATH, headers=named)
+            assert (head.content, head.headers["content-length"]) == (b"", str(len(at_once.content)))
+            assert (await client.get("/live")).status_code == 200
+            # What is no read has its own limit.
+            assert (await client.post(f"{KEYS}/nosuch/revoke", json={})).status_code == 403
+            assert (await client.get(PATH, headers={"host": "other"})).status_code == 421
+            # A key that was revoked is no key any more, whatever it was told before.
+            await revoke_key(running.context, created.key_id)
+            running.keys.forget(created.key_id)
+            assert (await client.get(PATH)).status_code == 401
+
+
+def _scope(key: str, host: bytes = b"door") -> Scope:
+    headers = [(b"host", host), (b"authorization", b"Bearer " + key.encode())]
+    return {"type": "http", "method": "GET", "path": "/api/v1/entitlements", "headers": headers}
 
 
 KEYS = "/api/v1/admin/apps/editor/keys"
