@@ -19,6 +19,8 @@ class KnownCustomer(Struct, frozen=True, kw_only=True):
     user_key: int
     #: Events of it wait: what differs may be what they announce.
     is_pending: bool
+    #: Its user was erased: nothing of it is mirrored, and nothing is missed.
+    is_erased: bool
 
 
 class MirroredSubscriptionRow(Struct, frozen=True, kw_only=True):
@@ -32,21 +34,34 @@ class AbsentObject(Struct, frozen=True, kw_only=True):
     customer_id: str
 
 
+#: Whether hints for the customer `c` wait for a worker. A pass's own repairs do not count: of two drifts of
+#: one customer the repair of the first would hide the second, which it need not read.
+_WAITS = """EXISTS (
+    SELECT 1 FROM sync_targets t
+    JOIN webhook_events e ON (e.target_kind, e.target_ref) = (t.kind, t.stripe_id)
+    WHERE (t.kind, t.stripe_id) = ('customer', c.stripe_customer_id)
+      AND t.state = 'active' AND t.dirty_seq > t.synced_seq
+      AND e.state = 'pending' AND e.source <> 'reconcile'
+)"""
+
+
 async def find_customers(connection: Connection, customer_ids: Sequence[str]) -> dict[str, KnownCustomer]:
     """Those that a row of ours holds, by id. Strangers are not in it."""
     rows = await connection.fetch(
-        """
-        SELECT c.stripe_customer_id, c.project, c.user_key,
-               coalesce(t.dirty_seq > t.synced_seq AND t.state = 'active', false) AS is_pending
-        FROM stripe_customers c
-        LEFT JOIN sync_targets t ON (t.kind, t.stripe_id) = ('customer', c.stripe_customer_id)
+        f"""
+        SELECT c.stripe_customer_id, c.project, c.user_key, u.erased_at IS NOT NULL AS is_erased,
+               {_WAITS} AS is_pending
+        FROM stripe_customers c JOIN users u USING (user_key)
         WHERE c.stripe_customer_id = ANY($1::text[])
         """,
         list(customer_ids),
     )
     return {
         row["stripe_customer_id"]: KnownCustomer(
-            project=row["project"], user_key=row["user_key"], is_pending=row["is_pending"]
+            project=row["project"],
+            user_key=row["user_key"],
+            is_pending=row["is_pending"],
+            is_erased=row["is_erased"],
         )
         for row in rows
     }
@@ -182,17 +197,15 @@ async def list_users(
     connection: Connection, *, after: int, project: str | None, user_key: int | None, limit: int
 ) -> list[ComparedUser]:
     rows = await connection.fetch(
-        """
+        f"""
         SELECT u.user_key, u.project, u.user_id,
                u.catalog_version < p.catalog_version
                OR coalesce(u.next_boundary_at <= clock_timestamp() AND u.clock_at IS NULL, false)
                OR EXISTS (
-                   SELECT 1 FROM stripe_customers c
-                   JOIN sync_targets t ON (t.kind, t.stripe_id) = ('customer', c.stripe_customer_id)
-                   WHERE c.user_key = u.user_key AND t.dirty_seq > t.synced_seq AND t.state = 'active')
+                   SELECT 1 FROM stripe_customers c WHERE c.user_key = u.user_key AND {_WAITS})
                AS is_pending
         FROM users u JOIN projects p USING (project)
-        WHERE u.user_key > $1 AND ($2::text IS NULL OR u.project = $2)
+        WHERE u.user_key > $1 AND u.erased_at IS NULL AND ($2::text IS NULL OR u.project = $2)
           AND ($3::bigint IS NULL OR u.user_key = $3)
         ORDER BY u.user_key LIMIT $4
         """,

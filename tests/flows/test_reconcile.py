@@ -194,6 +194,20 @@ async def _forget_missing_events(path: EventPath) -> None:
     await path.execute("UPDATE reconciliation_watermark SET read_until = clock_timestamp() + interval '1 h'")
 
 
+async def test_every_drift_of_one_customer_heals_in_one_pass(path: EventPath) -> None:
+    """The repair of the first waits for its worker while the others get their second look."""
+    customer = await path.make_customer("u_1")
+    await deliver_all(path)
+    bought = {await path.buy(customer, "pass", "once") for _ in range(3)}
+    await path.execute("UPDATE reconciliation_watermark SET read_until = clock_timestamp() + interval '1 h'")
+    found = await reconcile(path)
+    assert {one.object_id for one in found.drifts if one.type == "missing_purchase"} == bought
+    await path.drain()
+    rows = await path.rows("SELECT object_id FROM purchases")
+    assert {row["object_id"] for row in rows} == bought
+    assert types(await reconcile(path, is_check=True)) == {}
+
+
 async def test_what_only_an_operator_can_end_is_named_with_the_command(path: EventPath) -> None:
     """Each is made at Stripe, all are seen by one pass, and no event of ours is made for any."""
     first = await path.make_customer("u 2")
