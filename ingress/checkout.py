@@ -74,6 +74,7 @@ class CheckoutBody(WireStruct, frozen=True):
         "subscription_exists",
         "trial_used",
         "currency_mismatch",
+        "import_pending",
         "change_in_progress",
         "stripe_refused",
     ),

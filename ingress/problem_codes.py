@@ -47,6 +47,7 @@ CODES: dict[str, Code] = {
     "unknown_event": Code(404, "there is no such event", "`tollhouse events list` shows which there are"),
     "unknown_feature": Code(404, "the app has or sees no such feature", _NEAREST),
     "unknown_grant": Code(404, "the project has no such grant", "list its grants"),
+    "unknown_job": Code(404, "schedulers have no such job", "the detail lists them"),
     "unknown_key": Code(404, "there is no such key", "list the keys"),
     "unknown_run": Code(404, "there is no such reconciliation", "list the runs"),
     "unknown_project": Code(404, "no catalog of this project was applied", _NEAREST),
@@ -59,6 +60,18 @@ CODES: dict[str, Code] = {
     "customer_deleted": Code(409, "Stripe has deleted the user's customer", "a checkout makes a new one"),
     "customer_taken": Code(409, "the customer is another user's", "look whose it is before taking it"),
     "idempotency_in_flight": Code(409, "the same call is under way", _LATER),
+    "job_not_timed": Code(
+        409, "every scheduler does this job all the time", "stop the schedulers if nothing may move"
+    ),
+    "job_not_paused": Code(409, "the job runs", "nothing is to be done"),
+    "job_paused": Code(409, "somebody has paused the job already", "the detail says who, and why"),
+    "import_pending": Code(
+        409,
+        "customers of an older system are still to come, and the user has none",
+        "an operator imports them",
+    ),
+    "import_running": Code(None, "an import of the project is not at its end", _TERMINAL),
+    "map_invalid": Code(None, "lines of an import's map cannot be", _TERMINAL),
     "key_ended": Code(409, "the key is over already", "make a new one"),
     "reconciliation_running": Code(409, "one pass at a time, and one is running", "wait for its end"),
     "not_dead": Code(409, "it went on during the call: nothing was done", "look again"),
@@ -104,6 +117,10 @@ CODES: dict[str, Code] = {
     "too_many_keys": Code(409, "the app has two live keys", "revoke one, or let one end"),
     "stripe_refused": Code(422, "Stripe refuses what was sent", "`errors` names Stripe's parameter"),
     "trial_used": Code(409, "the user had a trial of this group", "ask without `trial_days`"),
+    "cursor_expired": Code(
+        410, "changes after it are deleted", "take one with `cursor=now`, then read every user again"
+    ),
+    "expired": Code(410, "what is named is deleted for good", "read the detail"),
     "body_too_large": Code(413, "the body is over the limit of the path", "send less at once"),
     "unsupported_media_type": Code(
         415, "the body is not declared as plain JSON", "send `Content-Type: application/json`, not encoded"

@@ -7,10 +7,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Broken, Unavailable
+from domain.errors import Broken, Conflict, Unavailable
 from domain.flows.link import link_customer
-from domain.store import checkouts
+from domain.flows.make_user import lock_or_make_user
+from domain.store import checkouts, imports
 from domain.store.links import CustomerRow
+from domain.store.session import Connection
 from domain.telemetry import get_logger
 
 log = get_logger()
@@ -32,6 +34,7 @@ async def ensure_customer(context: Context, project: str, user_id: str) -> OurCu
     """The user's primary customer, made in Stripe when there is none; unknown users are created.
 
     Raises:
+        Conflict: the user was erased.
         Unavailable: Stripe or Postgres is away; asking again makes no second customer.
     """
     for attempt in range(1, ATTEMPTS + 1):
@@ -50,12 +53,24 @@ async def ensure_customer(context: Context, project: str, user_id: str) -> OurCu
 async def _ensure_row(context: Context, project: str, user_id: str) -> CustomerRow:
     async with context.database.transaction() as connection:
         # The user's row is locked by this, so that two who find no customer do not both insert one.
-        user_key = await checkouts.lock_or_insert_user(connection, project, user_id)
+        user_key = await lock_or_make_user(context, connection, project, user_id)
         row = await checkouts.find_primary_customer(connection, project, user_key)
         if row is None:
+            await _refuse_before_import(connection, project)
             row = await checkouts.insert_primary_customer(connection, project, user_key, uuid.uuid4())
             log.info("customer_row_created", user_key=user_key, ref=str(row.ref))
     return row
+
+
+async def _refuse_before_import(connection: Connection, project: str) -> None:
+    """The user may have a customer that was not imported yet: a second one would pay twice."""
+    since, allows_new = await imports.read_pending(connection, project)
+    if since is not None and not allows_new:
+        raise Conflict(
+            f"{project} waits for the customers of an older system, and this user has none yet: send the "
+            "call again when the import is complete: `tollhouse backfill complete`.",
+            code="import_pending",
+        )
 
 
 async def _create_and_link(context: Context, row: CustomerRow, user_id: str) -> str:

@@ -108,7 +108,8 @@ async def list_owners(connection: Connection, customer_ids: Sequence[str]) -> di
     """Whose these customers are already, in any project; strangers are not in it."""
     rows = await connection.fetch(
         """
-        SELECT c.stripe_customer_id AS customer_id, c.project, c.user_key, u.user_id, c.created_at AS linked_at
+        SELECT c.stripe_customer_id AS customer_id, c.project, c.user_key, u.user_id,
+               c.created_at AS linked_at
         FROM stripe_customers c JOIN users u USING (user_key)
         WHERE c.stripe_customer_id = ANY($1::text[])
         """,

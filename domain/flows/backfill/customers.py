@@ -56,6 +56,9 @@ async def take_customers(step: Step) -> Taken:
         await step.hold(connection)
         await import_customers.add_customers(connection, step.row.import_id, found.unmapped)
         await import_customers.remove_customers(connection, step.row.import_id, found.already)
+        waiting = await import_customers.count_waiting(connection, step.row.import_id)
+    counts = step.row.counts
+    done = counts.linked + counts.already + len(found.to_link) + found.known
     return Taken(
         cursor=str(answers[-1]["id"]) if page.get("has_more") and answers else None,
         counts=ImportCounts(
@@ -64,6 +67,8 @@ async def take_customers(step: Step) -> Taken:
             already=found.known,
             oldest=min((int(one["created"]) for one in answers), default=None),
         ),
+        # Metadata says of no customer that it will come.
+        share=done / (done + waiting) if waiting else None,
         owed=owed,
     )
 

@@ -37,8 +37,18 @@ async def take_objects(step: Step) -> Taken:
     return Taken(
         cursor=page.cursor,
         counts=ImportCounts(objects=len(ours), left_to_sync=written.left),
+        share=_share(step, page),
         owed=written.owed,
     )
+
+
+def _share(step: Step, page: ReadPage) -> float | None:
+    """Lists go back in time, to the oldest customer: nobody bought anything before."""
+    oldest, began = step.row.counts.oldest, step.row.started_at.timestamp()
+    if oldest is None or not page.answers or began <= oldest:
+        return None
+    reached = float(page.answers[-1]["created"])
+    return min(1.0, max(0.0, (began - reached) / (began - oldest)))
 
 
 async def read_page(step: Step, stage: str, cursor: str | None) -> ReadPage:

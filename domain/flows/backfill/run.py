@@ -134,7 +134,6 @@ class _Runner:
                 await self._pause(failures, error)
             if is_over or not await self._claim():
                 return
-            self._show_progress()
 
     async def _pause(self, failures: int, error: Unavailable) -> None:
         log.warning("import_step_failed", import_id=self._import_id, error=error.detail, failures=failures)
@@ -163,6 +162,7 @@ class _Runner:
             raise LeaseLost(f"{self._import_id} is being carried out by another process.")
         if stage is None:
             await self.end("done", None)
+        self._show_progress(row.stage, taken)
         return stage is None
 
     async def end(self, state: str, error: str | None) -> None:
@@ -191,10 +191,10 @@ class _Runner:
         async with self._context.database.connection() as connection:
             await imports.release_import(connection, self._project, self._import_id, self._token)
 
-    def _show_progress(self) -> None:
-        if self._progress is None or self._row is None:
-            return
-        self._progress(STAGES.index(self._row.stage) * PARTS, len(STAGES) * PARTS)
+    def _show_progress(self, stage: str, taken: Taken) -> None:
+        if self._progress is not None:
+            share = 1.0 if taken.cursor is None else taken.share or 0.0
+            self._progress(int((STAGES.index(stage) + share) * PARTS), len(STAGES) * PARTS)
 
 
 TAKE: dict[str, Callable[[Step], Awaitable[Taken]]] = {

@@ -41,6 +41,8 @@ class Taken(Struct, frozen=True, kw_only=True):
     #: Where its stage goes on; None: it is at its end.
     cursor: str | None
     counts: ImportCounts
+    #: How much of the stage is done, 0 to 1; None: nobody can tell.
+    share: float | None = None
     #: Targets that may be rung.
     owed: tuple[int, ...] = ()
 

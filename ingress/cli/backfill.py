@@ -1,0 +1,175 @@
+"""`tollhouse backfill`: customers of an existing Stripe account become users of a project."""
+
+import asyncio
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from domain.errors import FieldError, Invalid
+from domain.flows.backfill import ByMetadata, Import, Mapping, begin, carry_out, list_unmapped, open_project
+from domain.flows.backfill import complete as complete_project
+from domain.flows.backfill.mapping import read_mapping
+from ingress.cli.grants import project_option, this_operator
+from ingress.cli.progress import progress
+from ingress.cli.terminal import command, json_option, opened, print_json, say
+
+if TYPE_CHECKING:
+    from domain.context import Context
+
+METADATA = "metadata."
+COLUMNS = ("stripe_customer_id", "user_id", "reason")
+
+allow_new_option = click.option(
+    "--allow-new/--refuse-new",
+    "allows_new",
+    default=None,
+    help="Whether checkouts may make customers before `backfill complete`.  [default: refuse]",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--project", help="The project that the customers' users belong to.")
+@click.option("--map", "map_file", type=click.Path(path_type=Path), help="CSV: stripe_customer_id,user_id.")
+@click.option("--user-from", help="metadata.KEY: where each customer's metadata holds our user's id.")
+@click.option(
+    "--unmapped", type=click.Path(path_type=Path), help="Write customers that were not linked to this CSV."
+)
+@click.option("--restart", is_flag=True, help="Give up a running import with another map.")
+@allow_new_option
+@json_option
+@click.pass_context
+def backfill(ctx: click.Context, /, **options: object) -> None:
+    """Link the customers of an existing Stripe account to users, and take what they have bought.
+
+    Reads Stripe's lists within the read budget and changes nothing at Stripe. Stopped or killed, the same
+    command goes on where it was. docs/migrate.md has the whole way, with cut-over and rollback.
+    """
+    if ctx.invoked_subcommand is None:
+        _backfill(**options)  # type: ignore[arg-type] # as click has parsed them, by the options above
+
+
+@command
+async def _backfill(
+    *,
+    project: str | None,
+    map_file: Path | None,
+    user_from: str | None,
+    unmapped: Path | None,
+    restart: bool,
+    allows_new: bool | None,
+    as_json: bool,
+) -> None:
+    if project is None:
+        raise Invalid("The call names no project.", errors=(FieldError("--project", "name one"),))
+    mapping = await asyncio.to_thread(_read_mapping, map_file, user_from)
+    _refuse_unwritable(unmapped)
+    operator = this_operator()
+    async with opened("stripe-cli") as context:
+        begun = await begin(context, project, mapping, operator, allows_new=allows_new, restart=restart)
+        if begun.is_resumed and not as_json:
+            say(f"{begun.import_id} goes on where it was.")
+        with progress("importing") as show:
+            done = await carry_out(context, project, begun.import_id, operator, progress=show)
+        if unmapped is not None:
+            await _write_unmapped(context, done, unmapped)
+    print_json(done) if as_json else _print(done, unmapped)
+
+
+def _read_mapping(map_file: Path | None, user_from: str | None) -> Mapping:
+    if map_file is not None and user_from is None:
+        return read_mapping(read_lines(map_file, "--map"))
+    if map_file is not None or user_from is None:
+        said = FieldError("--map or --user-from", "give one of them: it says which user a customer is")
+        raise Invalid("The call does not say whose the customers are.", errors=(said,))
+    key = user_from.removeprefix(METADATA)
+    if not user_from.startswith(METADATA) or not key:
+        raise Invalid("This is no place of a user's id.", errors=(FieldError("--user-from", "metadata.KEY"),))
+    return ByMetadata(key=key)
+
+
+def read_lines(path: Path, option: str) -> list[str]:
+    """The lines of a file that the caller names, with their ends: a quoted cell may hold several."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+    except OSError as error:
+        said = f"{path}: {error.strerror}"
+    except UnicodeDecodeError:
+        said = f"{path} is no UTF-8: save it as UTF-8"
+    raise Invalid("The file cannot be read.", errors=(FieldError(option, said),))
+
+
+def _refuse_unwritable(unmapped: Path | None) -> None:
+    """Before hours of work, not after it."""
+    if unmapped is not None and not unmapped.absolute().parent.is_dir():
+        said = FieldError("--unmapped", f"there is no directory {unmapped.absolute().parent}")
+        raise Invalid("The unmapped customers could not be written.", errors=(said,))
+
+
+async def _write_unmapped(context: "Context", done: Import, path: Path) -> None:
+    left = list_unmapped(context, done.import_id)
+    rows = [(one.customer_id, one.user_id or "", one.reason or "") async for one in left]
+
+    def write() -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows(rows)
+
+    await asyncio.to_thread(write)
+
+
+def _print(done: Import, unmapped: Path | None) -> None:
+    counts = done.counts
+    say(
+        f"{done.import_id}: {counts.linked} customers linked, {counts.already} were their user's before; "
+        f"{counts.objects} objects taken in {counts.reads} reads of Stripe."
+    )
+    if counts.left_to_sync:
+        say(f"{counts.left_to_sync} customers changed meanwhile or are on no list: workers read them now.")
+    if counts.unmapped and unmapped is None:
+        say(f"{counts.unmapped} of {counts.customers} customers were not linked: --unmapped FILE says why.")
+    elif counts.unmapped:
+        say(
+            f"{counts.unmapped} of {counts.customers} customers were not linked; {unmapped} says why: fill "
+            "in a user_id where you know one, and give it to --map."
+        )
+    say(
+        f"Next: tollhouse backfill compare ANSWERS.csv --project {done.project}, then "
+        f"tollhouse backfill complete --project {done.project}"
+    )
+
+
+@backfill.command("await")
+@project_option
+@allow_new_option
+@json_option
+@command
+async def await_import(*, project: str, allows_new: bool | None, as_json: bool) -> None:
+    """Say that customers of another system are to come, before the first backfill.
+
+    Until `backfill complete`, a checkout for a user without a customer answers 409 `import_pending`.
+    """
+    async with opened() as context:
+        gate = await open_project(context, project, this_operator(), allows_new=allows_new)
+    if as_json:
+        print_json(gate)
+    elif gate.allows_new:
+        say(f"{project} waits for its import; checkouts make customers meanwhile.")
+    else:
+        say(f"{project} waits for its import: checkouts for users without a customer answer 409 meanwhile.")
+
+
+@backfill.command()
+@project_option
+@json_option
+@command
+async def complete(*, project: str, as_json: bool) -> None:
+    """Say that no more customers are to come: checkouts make customers again.
+
+    What is left of the maps in the database is deleted. Said twice it changes nothing.
+    """
+    async with opened() as context:
+        gate = await complete_project(context, project, this_operator())
+    print_json(gate) if as_json else say(f"{project} waits for no import: checkouts make customers.")
