@@ -32,7 +32,7 @@ async def examine_postgres(context: Context, limit_s: float) -> list[Check]:
     if first[0].outcome == "failed":
         return [*first, *skip_all(SERVER, "Postgres is not ready for it")]
     rest = await asyncio.gather(
-        within(limit_s, "postgres_pooling", _look_at_pooling(context)),
+        within(limit_s, "postgres_pooling", _look_at_pooling(context), judge=_pooled),
         within(limit_s, "postgres_role", _look_at_role(context)),
         within(limit_s, "schema", _look_at_schema(context)),
         within(limit_s, "clock_database", _compare_clocks(context)),
@@ -42,6 +42,10 @@ async def examine_postgres(context: Context, limit_s: float) -> list[Check]:
 
 def _away(error: TollhouseError) -> Check:
     return rules.judge_refusal(error.detail)
+
+
+def _pooled(error: TollhouseError) -> Check:
+    return rules.judge_pooling_error(error.detail)
 
 
 async def _look_at_server(context: Context) -> list[Check]:

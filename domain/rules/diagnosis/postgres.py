@@ -89,6 +89,17 @@ def judge_pooling(first: int, beside: int, again: int) -> Check:
     return ok("postgres_pooling", "a connection keeps its server: direct, or pooled by session")
 
 
+#: What a statement says that was prepared on another server than the one it is run on.
+ELSEWHERE = ("InvalidSQLStatementNameError", "DuplicatePreparedStatementError")
+
+
+def judge_pooling_error(detail: str) -> Check:
+    if any(name in detail for name in ELSEWHERE):
+        finding = f"a pooler in transaction or statement mode stands between ({detail})"
+        return fail("postgres_pooling", finding, SESSION_MODE)
+    return fail("postgres_pooling", detail, "see why two connections cannot be held at once, then look again")
+
+
 def judge_connections(
     *, max_connections: int, reserved: int, limits: Sequence[int], used: int, pools: Mapping[str, int]
 ) -> Check:

@@ -65,6 +65,13 @@ def test_the_first_failed_check_is_what_to_do_first_and_a_warning_only_without_o
         (postgres_rules.judge_pooling(7, 8, 7), "ok", ""),
         (postgres_rules.judge_pooling(7, 7, 9), "failed", "pool_mode = session"),
         (postgres_rules.judge_pooling(7, 8, 9), "failed", "pool_mode = session"),
+        # As PgBouncer 1.18 in transaction mode answers.
+        (
+            postgres_rules.judge_pooling_error("… InvalidSQLStatementNameError (26000)"),
+            "failed",
+            "pool_mode = session",
+        ),
+        (postgres_rules.judge_pooling_error("… TimeoutError"), "failed", "two connections"),
         (postgres_rules.judge_schema("0002", "0013", is_enough=False), "failed", "tollhouse migrate"),
         (postgres_rules.judge_schema("0014", "0013", is_enough=True), "ok", ""),
         (redis_rules.judge_server("queue", {"redis_version": "6.0.16"}), "failed", "6.2"),
