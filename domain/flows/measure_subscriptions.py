@@ -12,7 +12,7 @@ from domain.flows.measure_revenue import NO_APP
 from domain.rules.recurring import rounded
 from domain.rules.revenue import split
 from domain.store import recurring_sums
-from domain.store.recurring_sums import Movement, SumChange, TrialCount
+from domain.store.recurring_sums import Movement, SumChange
 
 __all__ = ["Moved", "SubscriptionFigures", "SubscriptionRow", "measure_subscriptions"]
 
@@ -97,10 +97,10 @@ async def measure_subscriptions(context: Context, project: str, wish: FiguresWis
     """
     async with context.database.snapshot() as connection:
         period = await read_period(context, connection, project, wish)
-        asked = (connection, project, period.edges, period.app, period.currency)
-        changes = await recurring_sums.list_changes(*asked)
-        movements = await recurring_sums.list_movements(*asked)
-        trials = await recurring_sums.count_trials(*asked)
+        of = (period.app, period.currency)
+        held = await recurring_sums.list_held(connection, project, period.edges[0], *of)
+        changes = await recurring_sums.list_changes(connection, project, period.edges, *of)
+        movements = await recurring_sums.list_movements(connection, project, period.edges, *of)
     return SubscriptionFigures(
         project=project,
         since=period.days[0],
@@ -110,13 +110,13 @@ async def measure_subscriptions(context: Context, project: str, wish: FiguresWis
         app=period.app,
         currency=period.currency,
         complete_from=period.complete_from,
-        data=_rows(period, changes, movements, trials),
+        data=_rows(period, [*held, *changes], movements),
         definitions=DEFINITIONS,
     )
 
 
 def _rows(
-    period: Period, changes: Sequence[SumChange], movements: Sequence[Movement], trials: Sequence[TrialCount]
+    period: Period, changes: Sequence[SumChange], movements: Sequence[Movement]
 ) -> list[SubscriptionRow]:
     rows = []
     currencies = sorted({change.currency for change in changes})
@@ -126,8 +126,7 @@ def _rows(
         for currency in currencies:
             held = [one for one in changes if one.number <= number and one.currency == currency]
             here = [one for one in movements if (one.number, one.currency) == (number, currency)]
-            trial = [one for one in trials if (one.number, one.currency) == (number, currency)]
-            rows.append(_row(since, period.days[number + 1], currency, held, here, trial))
+            rows.append(_row(since, period.days[number + 1], currency, held, here))
     return rows
 
 
@@ -137,7 +136,6 @@ def _row(
     currency: str,
     held: Sequence[SumChange],
     movements: Sequence[Movement],
-    trials: Sequence[TrialCount],
 ) -> SubscriptionRow:
     paid = [one for one in held if one.standing != "trial"]
     mrr = rounded(_sum(paid))
@@ -163,8 +161,8 @@ def _row(
             for plan, part in plans.items()
         },
         movements={kind: _moved(one for one in movements if one.kind == kind) for kind in KINDS},
-        trials_ended=sum(one.ended for one in trials),
-        trials_converted=sum(one.converted for one in trials),
+        trials_ended=sum(one.trials_ended for one in movements),
+        trials_converted=sum(one.trials_converted for one in movements),
     )
 
 

@@ -98,6 +98,7 @@ async def replace_open(
 ) -> None:
     """From `at` on these rows hold in these currencies; what began at `at` itself has never held.
 
+    All that is open of a currency ends, what stays the same too: `store/recurring_sums` relies on it.
     `oldest`: when the first subscription was made; before the user was ours, it is an import.
     """
     await connection.execute(

@@ -1,6 +1,6 @@
 """How long money figures take over many subscriptions, on an embedded server with fsync.
 
-Three months of payments of every subscription; one in ten of the users changed in each month of a year.
+Three months of payments of every subscription; one in ten of the users changes in each month of a year.
 Run: python -m tests.bench.figures [subscriptions]
 """
 
@@ -55,18 +55,26 @@ SEEDS = (
     """
     INSERT INTO users (project, user_id) SELECT 'acme', 'u_' || n FROM generate_series(1, $1::int) n
     """,
-    # One in ten changes every month, the others have held since the beginning.
+    # One in ten changes every month, a quarter of these by leaving and coming back and a quarter by a trial;
+    # one in fifty is new in the ninth month; the others have held since the beginning.
     """
     INSERT INTO recurring_sums
         (project, user_key, currency, plan, app, standing, monthly, divisor, subscriptions, is_counted,
          is_import, begins_at, ends_at)
-    SELECT 'acme', u.user_key, 'usd', 'pro', a.app, 'paying', a.part * (1 + m.number), 12, 1,
-           a.app = 'editor', false, '2026-01-15'::timestamptz + make_interval(months => m.number),
+    SELECT 'acme', u.user_key, 'usd', 'pro', a.app,
+           CASE WHEN u.user_key % 40 = 10 AND (u.user_key / 40 + m.number) % 2 = 0 THEN 'trial'
+                ELSE 'paying' END,
+           a.part * (1 + m.number), 12, 1,
+           a.app = 'editor', false,
+           '2026-01-15'::timestamptz
+               + make_interval(months => CASE WHEN u.user_key % 50 = 1 THEN 9 ELSE m.number END),
            CASE WHEN u.user_key % 10 = 0 AND m.number < 11
                 THEN '2026-01-15'::timestamptz + make_interval(months => m.number + 1) END
     FROM (SELECT user_key FROM users ORDER BY user_key LIMIT $1) u
     CROSS JOIN (VALUES ('editor', 15960), ('viewer', 6840)) a(app, part)
-    JOIN generate_series(0, 11) m(number) ON m.number = 0 OR u.user_key % 10 = 0
+    JOIN generate_series(0, 11) m(number)
+        ON CASE WHEN u.user_key % 40 = 0 THEN (u.user_key / 40 + m.number) % 2 = 0
+                ELSE m.number = 0 OR u.user_key % 10 = 0 END
     """,
     """
     INSERT INTO revenue_entries

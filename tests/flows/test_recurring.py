@@ -1,15 +1,27 @@
 """MRR: what became of two users between the ends of each month, and what a coupon takes off."""
 
-from datetime import UTC, datetime
+import random
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from itertools import product
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from domain.flows.figures import FiguresWish
 from domain.flows.measure_subscriptions import SubscriptionRow, measure_subscriptions
 from domain.flows.sync import Syncer
-from domain.store.session import Connection
+from domain.rules.intervals import instant_of
+from domain.rules.recurring import rounded
+from domain.store import recurring
+from domain.store.recurring import SumRow
+from domain.store.session import Connection, Record
 from tests.flows.event_path import EventPath
+
+#: The zone of the sample project.
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 class Calendar:
@@ -104,3 +116,102 @@ async def test_a_failed_payment_is_flagged_while_its_grace_is_open_and_then_coun
     await calendar.sync("2027-03-10", customer)
     june = (await calendar.months())[-1]
     assert (june.mrr, june.grace.mrr) == (0, 0)
+
+
+async def test_movements_and_trials_are_what_both_ends_of_each_interval_say(path: EventPath) -> None:
+    """Random histories of users, against a look at what held at either end: no interval is summed up."""
+    chance = random.Random(7)  # noqa: S311 - a history to be repeated
+    async with path.context.database.transaction() as connection:
+        keys = await connection.fetch(
+            "INSERT INTO users (project, user_id) SELECT 'acme', n::text FROM generate_series(1, 40) n"
+            " RETURNING user_key"
+        )
+        for key in keys:
+            at = datetime(2026, 12, 20, tzinfo=UTC)
+            for _ in range(chance.randrange(7)):
+                at += timedelta(days=chance.randint(1, 60))
+                next_month = (at.date().replace(day=1) + timedelta(days=31)).replace(day=1)
+                at = chance.choice([at, instant_of(next_month, BERLIN)])
+                rows = random_rows(chance)
+                oldest = at - timedelta(days=chance.choice([0, 900]))
+                await recurring.replace_open(
+                    connection, "acme", key["user_key"], ["usd", "eur"], rows, at, oldest
+                )
+        history = await connection.fetch("SELECT * FROM recurring_sums")
+    calendar, seen = Calendar(path), set[str]()
+    calendar.at = datetime(2027, 12, 1, tzinfo=UTC)
+    for interval, app in (("month", None), ("week", None), ("month", "viewer")):
+        for row in await calendar.months(interval=interval, app=app):
+            mine = [one for one in history if one["currency"] == row.currency and app in {None, one["app"]}]
+            expected = what_became(mine, *(instant_of(day, BERLIN) for day in (row.since, row.until)))
+            said = {kind: (moved.users, moved.mrr) for kind, moved in row.movements.items() if moved.users}
+            assert (row.mrr, said, row.trials_ended, row.trials_converted) == expected
+            seen |= said.keys()
+    assert seen == {"new", "reactivated", "imported", "upgraded", "downgraded", "churned"}
+
+
+def random_rows(chance: random.Random) -> list[SumRow]:
+    """What a user's subscriptions come to from some moment on: in each currency one divisor."""
+    divisors = {"usd": chance.choice([1, 12, 60]), "eur": chance.choice([1, 7])}
+    places = {
+        (currency, app, standing)
+        for currency, app in product(divisors, ("editor", "viewer"))
+        for standing in chance.choices(["paying", "grace", "trial"], k=chance.randrange(3))
+    }
+    return [
+        SumRow(
+            currency=currency,
+            plan="pro",
+            app=app,
+            standing=standing,
+            monthly=chance.choice([0, 1900, 4900, 22_800]) * divisors[currency] // 12,
+            divisor=divisors[currency],
+            subscriptions=1,
+            is_counted=app == "editor",
+        )
+        for currency, app, standing in sorted(places)
+    ]
+
+
+def what_became(
+    history: list[Record], since: datetime, until: datetime
+) -> tuple[int, dict[str, tuple[int, int]], int, int]:
+    """The mrr, movements (users, mrr), trials ended and converted, from the sentences of docs/metrics.md."""
+    whole = Fraction()
+    moved: dict[str, list[Fraction]] = defaultdict(list)
+    ended = converted = 0
+    for user in {row["user_key"] for row in history}:
+        rows = [row for row in history if row["user_key"] == user and row["begins_at"] < until]
+        before, after = (
+            [
+                row
+                for row in rows
+                if row["begins_at"] < at and (row["ends_at"] is None or row["ends_at"] >= at)
+            ]
+            for at in (since, until)
+        )
+        first, last = paid_of(before), paid_of(after)
+        whole += last
+        has_paid = any(paid_of([row]) for row in rows if row["begins_at"] < since)
+        if first != last:
+            is_import = any(row["is_import"] for row in after)
+            moved[named(first, last, has_paid=has_paid, is_import=is_import)].append(last - first)
+        trials = [
+            row for row in rows if row["standing"] == "trial" and (row in before or row["begins_at"] >= since)
+        ]
+        if trials and not any(row["standing"] == "trial" for row in after):
+            ended += 1
+            converted += not first and last > 0
+    movements = {kind: (len(sums), rounded(sum(sums, Fraction()))) for kind, sums in moved.items()}
+    return rounded(whole), movements, ended, converted
+
+
+def paid_of(rows: list[Record]) -> Fraction:
+    paid = [row for row in rows if row["standing"] != "trial"]
+    return sum((Fraction(int(row["monthly"]), int(row["divisor"])) for row in paid), Fraction())
+
+
+def named(first: Fraction, last: Fraction, *, has_paid: bool, is_import: bool) -> str:
+    if not first:
+        return "reactivated" if has_paid else "imported" if is_import else "new"
+    return "churned" if not last else "upgraded" if last > first else "downgraded"
