@@ -130,7 +130,7 @@ def judge_role(role: str, *, is_superuser: bool, held: Mapping[str, Sequence[str
         grant = f"as the tables' owner: GRANT {rights} ON ALL TABLES IN SCHEMA public TO {role}"
         return fail("postgres_role", f"{role} lacks {'; '.join(missing[:3])}{more}", grant)
     if is_superuser:
-        own = "let processes log in as a role of their own that has SELECT, INSERT, UPDATE, DELETE on the tables"
+        own = f"let processes log in as a role of their own that has {', '.join(RIGHTS)} on the tables"
         return warn("postgres_role", f"{role} is a superuser: a leaked URL is the whole server", own)
     return ok("postgres_role", f"{role} may write all {len(held)} tables, and is no superuser")
 
