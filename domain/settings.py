@@ -72,6 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_bind: MetricsBind = MetricsBind("127.0.0.1")
     #: Bodies of deliveries are kept so long, and then only their type, object and hash.
     payload_retention_days: float = 30.0
+    #: Changes of the feed are kept so long; an older cursor is answered 410 `cursor_expired`.
+    changes_retention_days: float = 30.0
     #: How long a worker owns a target; longer than fetch_timeout_s, or healthy runs get fenced.
     lease_s: float = 15.0
     #: Base of the back-off after a failure: base·2^attempts, at most 300 s.
@@ -88,6 +90,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     reconcile_hour: int = 3
     #: What is younger may be under way: it is not compared, and a difference is looked at again after it.
     reconcile_settle_s: float = 60.0
+    #: A caller waits so long while Stripe is read for it; of its ten seconds the rest is for the answer.
+    read_back_s: float = 8.5
     sweep_interval_s: float = 1.0
     #: The sweeper rings a target again only after this (doubling to 12 times of it).
     ring_again_s: float = 5.0

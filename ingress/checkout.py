@@ -130,6 +130,7 @@ async def claim_checkout_session(call: Call[NoQuery, None]) -> Response:
     """200 once Stripe was read, 202 when that took too long."""
     running = call.running
     claim = await claim_checkout(running.context, running.syncer, call.project, call.app, call.path["id"])
+    running.ring(claim.owed)
     if claim.is_read:
         return call.answer(claim.claimed)
     return call.answer(claim.claimed, 202, {"retry-after": str(RETRY_AFTER_S)})

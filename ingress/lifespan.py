@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -26,6 +26,7 @@ from ingress.limits import KeyLimits
 
 if TYPE_CHECKING:
     from domain.flows.sync import Syncer
+    from workers.bell import Bell
 
 log = get_logger()
 
@@ -42,6 +43,8 @@ class Running:
         self.limits = KeyLimits(context.settings)
         self.border = Border(context.settings)
         self.hasty = Hasty(self.keys, self.limits, self.border)
+        #: None: this process has none, and the sweeper rings what it leaves undone within a second.
+        self.bell: Bell | None = None
         #: Set by SIGTERM: what is under way is finished, and nobody should send more.
         self.is_draining = False
 
@@ -52,6 +55,11 @@ class Running:
         from domain.flows.sync import Syncer  # noqa: PLC0415 - and `webhook` never load
 
         return Syncer(self.context, max_wait_s=CLAIM_WAIT_S)
+
+    def ring(self, target_ids: Iterable[int]) -> None:
+        """Have a worker go on where this process has not come to an end. Never waits, never fails."""
+        if self.bell is not None:
+            self.bell.ring(target_ids)
 
     @staticmethod
     def of(scope: Scope) -> "Running":

@@ -1,5 +1,6 @@
 """`POST /api/v1/subscription/change`, `/cancel` and `/resume`: what a user pays for, without a checkout."""
 
+from collections.abc import Awaitable
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -8,6 +9,7 @@ from starlette.responses import Response
 from domain.flows.change_plan import (
     Asked,
     Changed,
+    Concluded,
     Item,
     Preview,
     When,
@@ -16,6 +18,7 @@ from domain.flows.change_plan import (
     resume_subscription,
 )
 from ingress.checkout import ItemBody
+from ingress.lifespan import Running
 from ingress.operation import Call, Example, operation
 from ingress.repeating import answer_once
 from ingress.wire import NoQuery, UserId, WireStruct
@@ -90,9 +93,12 @@ async def change_subscription_items(call: Call[NoQuery, ChangeBody]) -> Response
     body = call.body
     items = [Item(item.plan, item.price, item.quantity) for item in body.items]
     asked = _asked(call, body)
+    syncer = call.running.syncer
     return await answer_once(
         call,
-        lambda _attempt: change_subscription(call.context, call.running.syncer, asked, items, body.when),
+        lambda _attempt: _ring(
+            call.running, change_subscription(call.context, syncer, asked, items, body.when)
+        ),
     )
 
 
@@ -114,8 +120,10 @@ async def change_subscription_items(call: Call[NoQuery, ChangeBody]) -> Response
 async def cancel_group_subscription(call: Call[NoQuery, CancelBody]) -> Response:
     body = call.body
     asked = _asked(call, body)
+    syncer = call.running.syncer
     return await answer_once(
-        call, lambda _attempt: cancel_subscription(call.context, call.running.syncer, asked, body.when)
+        call,
+        lambda _attempt: _ring(call.running, cancel_subscription(call.context, syncer, asked, body.when)),
     )
 
 
@@ -140,9 +148,19 @@ async def cancel_group_subscription(call: Call[NoQuery, CancelBody]) -> Response
 )
 async def resume_group_subscription(call: Call[NoQuery, ResumeBody]) -> Response:
     asked = _asked(call, call.body)
+    syncer = call.running.syncer
     return await answer_once(
-        call, lambda _attempt: resume_subscription(call.context, call.running.syncer, asked)
+        call, lambda _attempt: _ring(call.running, resume_subscription(call.context, syncer, asked))
     )
+
+
+async def _ring(running: Running, verb: Awaitable[Concluded | Preview]) -> Changed | Preview:
+    """What it answers; what it owes a worker hears of."""
+    done = await verb
+    if isinstance(done, Preview):
+        return done
+    running.ring(done.owed)
+    return done.changed
 
 
 def _asked(

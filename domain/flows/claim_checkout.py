@@ -30,8 +30,6 @@ log = get_logger()
 
 #: A page that asks more often is answered by the read that the first one wished for.
 CLAIM_EVERY_S = 2.0
-#: The whole request has 10 s, and what is left over is for the rest of it.
-CLAIM_WITHIN_S = 8.5
 #: Between two looks while another process works on the same customer.
 LOOK_EVERY_S = 0.05
 
@@ -80,6 +78,8 @@ class Claim(Struct, frozen=True):
     claimed: ClaimedCheckout
     #: False: Stripe was not read for this claim: it was too slow, or had just been read for another.
     is_read: bool
+    #: Targets that may be rung: somebody wished for their read, and it is not done.
+    owed: tuple[int, ...] = ()
 
 
 class _TooSoonError(Exception):
@@ -108,12 +108,10 @@ async def show_checkout(context: Context, project: str, app: str, name: str) -> 
     )
 
 
-async def claim_checkout(
-    context: Context, syncer: Syncer, project: str, app: str, name: str, *, within_s: float = CLAIM_WITHIN_S
-) -> Claim:
+async def claim_checkout(context: Context, syncer: Syncer, project: str, app: str, name: str) -> Claim:
     """Have Stripe read for a checkout, and answer what its user may use then.
 
-    What is settled is known, and costs no read.
+    What is settled is known, and costs no read. What takes longer than `read_back_s` is a worker's.
 
     Raises:
         Unknown: this app has opened no such checkout.
@@ -121,13 +119,12 @@ async def claim_checkout(
     """
     began = time.monotonic()
     row = await _load(context, project, app, name)
-    is_read = _is_settled(row)
+    is_read, owed = _is_settled(row), tuple[int, ...]()
     if not is_read and row.session_id is not None:
         target = _target(row, row.session_id)
         is_marked = await _mark_once(context, project, row, row.session_id, target)
-        is_read = await _await_sync(
-            context, syncer, target, row.session_id, began + within_s, is_marked=is_marked
-        )
+        until = began + context.settings.read_back_s
+        is_read, owed = await _await_sync(context, syncer, target, row.session_id, until, is_marked=is_marked)
         row = await _load(context, project, app, name)
         took_ms = round((time.monotonic() - began) * 1000, 1)
         log.info("checkout_claimed", session=row.session_id, is_read=is_read, state=row.status, ms=took_ms)
@@ -139,7 +136,7 @@ async def claim_checkout(
         version=answer.version,
         entitlements=_decode_set(answer.segment.entitlements),
     )
-    return Claim(claimed, is_read)
+    return Claim(claimed, is_read, owed)
 
 
 async def _load(context: Context, project: str, app: str, name: str) -> CheckoutRow:
@@ -182,8 +179,9 @@ async def _mark_once(
 
 async def _await_sync(
     context: Context, syncer: Syncer, target: TargetRef, session_id: str, until: float, *, is_marked: bool
-) -> bool:
-    """Whether a wish that was open when this began was worked off, here or elsewhere, before `until`.
+) -> tuple[bool, tuple[int, ...]]:
+    """Whether a wish that was open when this began was worked off, here or elsewhere, before `until`; and the
+    target that still owes it.
 
     `until`: monotonic seconds. `is_marked`: one was.
     """
@@ -192,11 +190,11 @@ async def _await_sync(
         async with context.database.connection() as connection:
             target_id = await checkouts.find_claimed_target(connection, target, session_id)
         if target_id is None:
-            return was_open
+            return was_open, ()
         was_open = True
         synced = await sync_within(syncer, target_id, until - time.monotonic())
         if synced is None:
-            return False
+            return False, (target_id,)
         if not synced.outcomes or "processed" not in synced.outcomes:
             await asyncio.sleep(LOOK_EVERY_S)
 

@@ -27,16 +27,18 @@ async def sync_now(
     *,
     cause: str,
     within_s: float,
-) -> bool:
+) -> tuple[int, ...]:
     """Wish that these objects `(kind, id)` of a customer are read, and read them.
 
-    Answers whether they were read within `within_s`. If not, a worker reads them: the wish is durable.
+    Answers the targets that still owe it after `within_s`, for whoever may ring them; empty: all was read.
+    Otherwise a worker reads them: the wish is durable.
 
     Raises:
         Unavailable: Postgres is away.
     """
     marked = await wish_sync(context, customer_id, objects, cause=cause)
-    return await read_back(context, syncer, marked, within_s=within_s)
+    is_read = await read_back(context, syncer, marked, within_s=within_s)
+    return () if is_read else marked.target_ids
 
 
 async def wish_sync(

@@ -6,6 +6,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from domain.flows.export_user import ExportedUser, export_user
+from domain.flows.idempotency import Attempt
 from domain.flows.record_action import Operator
 from domain.flows.show_user import ShownUser, show_user
 from domain.flows.sync_user import SyncedUser, sync_user
@@ -54,9 +55,9 @@ async def get_user(call: Call[UserQuery, None]) -> Response:
 )
 async def sync_one_user(call: Call[NoQuery, None]) -> Response:
     """200 with the difference."""
-    return await answer_once(
-        call,
-        lambda attempt: sync_user(
+
+    async def sync(attempt: Attempt) -> SyncedUser:
+        synced = await sync_user(
             call.context,
             call.running.syncer,
             call.project,
@@ -64,8 +65,11 @@ async def sync_one_user(call: Call[NoQuery, None]) -> Response:
             call.operator,
             within_s=SYNC_WITHIN_S,
             keep=attempt.keep,
-        ),
-    )
+        )
+        call.running.ring(synced.owed)
+        return synced
+
+    return await answer_once(call, sync)
 
 
 @operation(

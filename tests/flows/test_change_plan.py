@@ -13,6 +13,7 @@ from domain.errors import Conflict, Invalid, Rejected, Unknown
 from domain.flows.change_plan import (
     Asked,
     Changed,
+    Concluded,
     Preview,
     When,
     cancel_subscription,
@@ -54,15 +55,15 @@ class Payer:
 
     async def change(self, *items: Item, when: When = "now", preview: bool = False) -> Changed | Preview:
         asked = self.asked(preview=preview)
-        return await change_subscription(self.path.context, self.path.syncer, asked, items, when)
+        return _said(await change_subscription(self.path.context, self.path.syncer, asked, items, when))
 
     async def cancel(self, when: When, *, preview: bool = False) -> Changed | Preview:
-        return await cancel_subscription(
-            self.path.context, self.path.syncer, self.asked(preview=preview), when
-        )
+        asked = self.asked(preview=preview)
+        return _said(await cancel_subscription(self.path.context, self.path.syncer, asked, when))
 
     async def resume(self, *, preview: bool = False) -> Changed | Preview:
-        return await resume_subscription(self.path.context, self.path.syncer, self.asked(preview=preview))
+        asked = self.asked(preview=preview)
+        return _said(await resume_subscription(self.path.context, self.path.syncer, asked))
 
     def asked(self, *, preview: bool = False) -> Asked:
         return Asked(project="acme", app="editor", user_id=self.user_id, group="main", is_preview=preview)
@@ -84,6 +85,10 @@ class Payer:
         items = (await self.read())["items"]["data"]
         await self.path.stripe.advance(self.clock_id, items[0]["current_period_end"] + 7200)
         await self.sync()
+
+
+def _said(done: Concluded | Preview) -> Changed | Preview:
+    return done if isinstance(done, Preview) else done.changed
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from domain.flows.publish_catalog import publish_locally
 from domain.rules.catalog import Plan, Price
 from ingress import api
 from ingress.lifespan import Running
+from tests.conftest import with_settings
 from tests.ingress.doors import client_of
 from tests.ingress.test_checkout import BODY, PATH, client, count, read, rows, running, stripe
 from tests.seeds import make_catalog
@@ -149,12 +150,14 @@ async def test_a_claim_that_stripe_is_too_slow_for_is_not_answered_as_read_and_g
     opened = (await client.post(PATH, json=BODY)).json()
     await stripe.pay(opened["id"])
     await stripe.fail("/v1/checkout/sessions/*", latency_s=0.5, times=1)
-    began = await claims.claim_checkout(
-        running.context, running.syncer, "acme", "editor", opened["id"], within_s=0.1
+    hasty = msgspec.structs.replace(
+        running.context, settings=with_settings(running.context.settings, read_back_s=0.1)
     )
-    assert (began.is_read, began.claimed.state) == (False, "open")
+    began = await claims.claim_checkout(hasty, running.syncer, "acme", "editor", opened["id"])
+    assert (began.is_read, began.claimed.state, len(began.owed)) == (False, "open", 1)
     ended = await claims.claim_checkout(running.context, running.syncer, "acme", "editor", opened["id"])
     assert (ended.is_read, ended.claimed.state, ended.claimed.settled) == (True, "complete", True)
+    assert ended.owed == ()
 
 
 async def test_a_delayed_payment_is_complete_and_not_settled(

@@ -9,8 +9,12 @@ from domain.flows.manage_keys import create_key
 from domain.settings import Settings
 from ingress import api
 from ingress.lifespan import Running
+from tests.conftest import with_settings
 from tests.flows.event_path import EventPath, running_path
 from tests.ingress.doors import client_of
+from tests.ingress.test_checkout import BODY, PATH
+from tests.workers.test_bell import make_stub, rung
+from workers.bell import Bell
 
 BASE = "/api/v1/subscription"
 TEAM = {"user_id": "u_1", "group": "main", "items": [{"plan": "team", "price": "month"}]}
@@ -33,6 +37,31 @@ def charged(stripe: SimulatorHandle) -> int:
 async def asked(client: httpx2.AsyncClient, verb: str, body: dict[str, Any], key: str | None = None) -> Any:
     headers = {"Idempotency-Key": key} if key else {}
     return await client.post(f"{BASE}/{verb}", json=body, headers=headers)
+
+
+async def test_what_a_caller_cannot_wait_for_is_rung_to_a_worker(settings: Settings) -> None:
+    async with running_path(with_settings(settings, read_back_s=0.2)) as path:
+        await buy(path)
+        running, broker = Running(path.context, "api"), make_stub()
+        running.bell = Bell(broker)
+        app = await create_key(path.context, kind="app", project="acme", app="editor", name="backend")
+        async with client_of(api.app, running, app.key) as client:
+            opened = (await client.post(PATH, json={**BODY, "user_id": "u_2"})).json()
+            # Another process is at work on both customers, and stays so.
+            await path.execute(
+                "UPDATE sync_targets SET lease_token = $1, lease_until = clock_timestamp() + interval '1 h'",
+                "other",
+            )
+            changed = await asked(client, "change", TEAM)
+            assert (changed.status_code, changed.json()["settled"]) == (200, False)
+            assert "owed" not in changed.json()
+            claimed = await client.post(f"{PATH}/{opened['id']}/claim")
+            assert (claimed.status_code, claimed.json()["state"]) == (202, "open")
+            assert "owed" not in claimed.json()
+        await running.bell.stop()
+        owed = await path.rows("SELECT id FROM sync_targets WHERE dirty_seq > synced_seq ORDER BY id")
+        assert rung(broker) == [row["id"] for row in owed]
+        assert len(owed) == 2
 
 
 async def test_a_change_is_previewed_made_repeated_ended_and_taken_back(settings: Settings) -> None:

@@ -4,7 +4,7 @@ Each verb works on the group's one live subscription as Stripe shows it at that 
 lock, and ends in a sync. What is wished is a state, never a step: the same call again finds it reached.
 """
 
-from domain.flows.change_plan.answers import Changed, Preview
+from domain.flows.change_plan.answers import Changed, Concluded, Preview
 from domain.flows.change_plan.cancel import cancel_subscription
 from domain.flows.change_plan.change import change_subscription
 from domain.flows.change_plan.resume import resume_subscription
@@ -14,6 +14,7 @@ from domain.rules.order import Item
 __all__ = [
     "Asked",
     "Changed",
+    "Concluded",
     "Item",
     "Preview",
     "When",

@@ -46,6 +46,14 @@ class Changed(Struct, frozen=True, kw_only=True):
     other_subscriptions: tuple[str, ...]
 
 
+class Concluded(Struct, frozen=True, kw_only=True):
+    """What a verb has done."""
+
+    changed: Changed
+    #: Targets that may be rung: they were not read back in time.
+    owed: tuple[int, ...] = ()
+
+
 class MoneyLine(Struct, frozen=True, kw_only=True):
     """A line of an invoice that would be made."""
 
@@ -85,16 +93,16 @@ class Preview(Struct, frozen=True, kw_only=True):
     entitlements: tuple[FeatureEffect, ...]
 
 
-async def conclude(scene: Scene, subject: Subject, status: Status, *, url: str | None = None) -> Changed:
+async def conclude(scene: Scene, subject: Subject, status: Status, *, url: str | None = None) -> Concluded:
     """Read back what was changed, and say what it led to."""
     started = time.monotonic()
-    settled = await sync_now(
+    owed = await sync_now(
         scene.context,
         scene.syncer,
         subject.customer_id,
         [("subscription", subject.id)],
         cause="subscription_change",
-        within_s=SYNC_WITHIN_S,
+        within_s=min(SYNC_WITHIN_S, scene.context.settings.read_back_s),
     )
     asked = scene.asked
     async with scene.context.database.connection() as connection:
@@ -104,10 +112,10 @@ async def conclude(scene: Scene, subject: Subject, status: Status, *, url: str |
         subscription=subject.id,
         user_key=scene.user_key,
         status=status,
-        settled=settled,
+        settled=not owed,
         sync_ms=round((time.monotonic() - started) * 1000, 1),
     )
-    return Changed(
+    changed = Changed(
         status=status,
         url=url,
         subscription=await _shown(scene, subject),
@@ -118,9 +126,10 @@ async def conclude(scene: Scene, subject: Subject, status: Status, *, url: str |
                 compare_sets(asked.app, scene.before.entitlements, after.entitlements, scene.catalog)
             ),
         ),
-        settled=settled,
+        settled=not owed,
         other_subscriptions=subject.others,
     )
+    return Concluded(changed=changed, owed=owed)
 
 
 async def _shown(scene: Scene, subject: Subject) -> BillingSubscription | None:

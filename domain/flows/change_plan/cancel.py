@@ -2,7 +2,7 @@
 
 from domain.context import Context
 from domain.errors import Conflict, ObjectMissing
-from domain.flows.change_plan.answers import Changed, Preview, Status, conclude
+from domain.flows.change_plan.answers import Concluded, Preview, Status, conclude
 from domain.flows.change_plan.money import cost_of_end
 from domain.flows.change_plan.refusals import refusals_told
 from domain.flows.change_plan.subject import (
@@ -22,7 +22,7 @@ from domain.rules.subscription import known_end
 
 async def cancel_subscription(
     context: Context, syncer: Syncer, asked: Asked, when: When
-) -> Changed | Preview:
+) -> Concluded | Preview:
     """End the group's subscription. Nothing is given back for the time that is left.
 
     One that has ended is `unchanged`, and so is one that ends as early already.
@@ -76,7 +76,7 @@ async def _end_later(scene: Scene, subject: Subject) -> Status:
     return "scheduled"
 
 
-async def _nothing_left(scene: Scene, gone: Subject | None) -> Changed | Preview:
+async def _nothing_left(scene: Scene, gone: Subject | None) -> Concluded | Preview:
     if gone is None:
         raise no_subscription(scene.asked)
     if not scene.asked.is_preview:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict
-from domain.flows.change_plan.answers import Changed, Preview, Status, conclude
+from domain.flows.change_plan.answers import Concluded, Preview, Status, conclude
 from domain.flows.change_plan.money import Cost, cost_at_once, cost_of_next
 from domain.flows.change_plan.refusals import (
     refusals_told,
@@ -58,7 +58,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 async def change_subscription(
     context: Context, syncer: Syncer, asked: Asked, items: Sequence[Item], when: When
-) -> Changed | Preview:
+) -> Concluded | Preview:
     """Make `items` the whole of the group's subscription.
 
     `now`: one call that charges the difference, credits what was paid too much, and takes effect only if it

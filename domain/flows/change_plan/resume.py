@@ -7,7 +7,7 @@ import msgspec
 
 from domain.context import Context
 from domain.errors import Conflict
-from domain.flows.change_plan.answers import Changed, Preview, Status, conclude
+from domain.flows.change_plan.answers import Concluded, Preview, Status, conclude
 from domain.flows.change_plan.money import Cost, cost_of_next, cost_of_resumption
 from domain.flows.change_plan.refusals import (
     refusals_told,
@@ -29,7 +29,7 @@ from domain.rules.foresight import foresee, going_on, with_items, with_subscript
 from domain.rules.subscription import known_end
 
 
-async def resume_subscription(context: Context, syncer: Syncer, asked: Asked) -> Changed | Preview:
+async def resume_subscription(context: Context, syncer: Syncer, asked: Asked) -> Concluded | Preview:
     """Let the group's subscription go on as it is: without the end, the change or the unpaid update that
     waits. One that is paused because its trial ended without a payment method begins its first paid period.
 
