@@ -6,6 +6,7 @@
     │   ├── Forbidden      403
     │   ├── Unknown        404
     │   ├── Conflict       409
+    │   ├── Expired        410
     │   ├── Invalid        422 (a body or a catalog that parses but says something impossible)
     │   ├── TooLarge, UnsupportedMedia, Misdirected, TooMany   413, 415, 421, 429
     │   └── NoRequest, RequestTimeout, HeadTooLarge   400, 408, 431 (refused before any door saw them)
@@ -99,6 +100,13 @@ class Conflict(Rejected):
 
     status = 409
     code = "conflict"
+
+
+class Expired(Rejected):
+    """What the caller names was there once, and is deleted for good."""
+
+    status = 410
+    code = "expired"
 
 
 class TooLarge(Rejected):

@@ -36,7 +36,11 @@ POINTS = {
     "catalog.created": "Stripe has everything new, no version says so",
     "catalog.stored": "the version is in force, nobody is recomputed",
     "catalog.recomputed": "everybody is, the old prices are not archived",
+    "changes.pruned": "old changes are deleted, the transaction is open",
+    "import.committed": "the grants of one user (subject: its first line) are made, the next user's are not",
     "replay.reopened": "events are pending again; the transaction is open",
+    "erase.bodies": "bodies of deliveries are deleted, the user is as it was",
+    "erase.committed": "the user is erased in Postgres, the cache has the old answers",
     "backfill.linked": "some customers of a page are linked, the import stands before the page",
     "backfill.written": "a page is in the mirror, the import stands before it",
 }

@@ -44,7 +44,7 @@ class ChangesAnswer(Struct, frozen=True, kw_only=True):
     scope="entitlements:read",
     of="app",
     answers={200: ChangesAnswer},
-    refuses=("unknown_project", "unknown_app"),
+    refuses=("unknown_project", "unknown_app", "cursor_expired"),
     example=Example(query={"limit": "10"}),
 )
 async def list_changes(call: Call[ChangesQuery, None]) -> Response:

@@ -7,7 +7,7 @@ whoever reads the feed and from the scheduler (docs/decisions/0004-positions-aft
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import FieldError, Invalid, Unknown
+from domain.errors import Expired, FieldError, Invalid, Unknown
 from domain.flows.read_catalog import find_head
 from domain.rules.entitlements import refuse_unknown_app
 from domain.store import changes
@@ -40,6 +40,7 @@ async def read_changes(context: Context, project: str, app: str, cursor: str, li
 
     Raises:
         Invalid: `cursor` is none of these, or one that this database never gave.
+        Expired: changes after it were deleted, so that whoever went on would miss them.
         Unknown: there is no such project, or its catalog has no such app.
         Unavailable: Postgres is away.
     """
@@ -53,6 +54,12 @@ async def read_changes(context: Context, project: str, app: str, cursor: str, li
         if after is None:
             return ChangesPage(changes=[], next_cursor=_cursor(await changes.newest_position(connection)))
         found = await changes.list_changes(connection, project, app, after, limit)
+        # Asked after the list was read: what was deleted before that has raised the floor by now.
+        floor = await changes.read_floor(connection, project, app)
+        if cursor == START:
+            after = max(after, floor)
+        elif after < floor:
+            raise _expired(context.settings.changes_retention_days)
         if not found:
             await _refuse_future(connection, after)
     return ChangesPage(changes=found, next_cursor=_cursor(found[-1].position if found else after))
@@ -114,6 +121,15 @@ def _parse_cursor(cursor: str) -> int | None:
     if not cursor.startswith(_PREFIX) or not is_ours:
         raise _wrong_cursor(f"send a next_cursor as it was answered, or {START}, or {NOW}")
     return int(digits)
+
+
+def _expired(days: float) -> Expired:
+    return Expired(
+        "Changes after this cursor are deleted, and going on from here would miss them: take a new cursor "
+        f"with cursor={NOW}; then read every user that you keep again (POST /api/v1/entitlements/query takes "
+        f"500 at once); then go on from the new cursor. Changes are kept for {days:g} days.",
+        code="cursor_expired",
+    )
 
 
 def _wrong_cursor(detail: str) -> Invalid:

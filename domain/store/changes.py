@@ -96,7 +96,8 @@ async def list_changes(
         """
         SELECT c.position, u.user_id, c.version, c.changed, c.cause, c.recorded_at
         FROM entitlement_changes c JOIN users u ON u.user_key = c.user_key
-        WHERE c.project = $1 AND c.app = $2 AND c.position > $3 ORDER BY c.position LIMIT $4
+        WHERE c.project = $1 AND c.app = $2 AND c.position > $3 AND u.erased_at IS NULL
+        ORDER BY c.position LIMIT $4
         """,
         project,
         app,
@@ -107,8 +108,54 @@ async def list_changes(
 
 
 async def newest_position(connection: Connection) -> int:
-    """The last position given that a reader can see; 0: none."""
-    return int(await connection.fetchval("SELECT coalesce(max(position), 0) FROM entitlement_changes"))
+    """The last position given that a reader can see, or could before it was deleted; 0: none."""
+    return int(
+        await connection.fetchval(
+            """
+            SELECT greatest((SELECT max(position) FROM entitlement_changes),
+                            (SELECT max(position) FROM change_feed_floors), 0)
+            """
+        )
+    )
+
+
+async def read_floor(connection: Connection, project: str, app: str) -> int:
+    """The highest position of the app that was deleted: what is kept begins after it. 0: everything is."""
+    floor = await connection.fetchval(
+        "SELECT position FROM change_feed_floors WHERE project = $1 AND app = $2", project, app
+    )
+    return int(floor or 0)
+
+
+async def prune_changes(connection: Connection, *, days: float, limit: int) -> int:
+    """Delete the oldest numbered rows, at most `limit`, up to the first that is younger than `days`.
+
+    Raises the floors of their apps in the same statement. In the order of positions, so that what is kept of
+    an app has no hole. The caller holds the feed's lock: two of these would wait for each other's rows.
+    """
+    return int(
+        await connection.fetchval(
+            """
+            WITH oldest AS MATERIALIZED (
+                SELECT position, recorded_at < clock_timestamp() - make_interval(secs => $1 * 86400) AS is_old
+                FROM entitlement_changes WHERE position IS NOT NULL ORDER BY position LIMIT $2
+            ), ends AS (
+                SELECT coalesce((SELECT min(position) FROM oldest WHERE NOT is_old),
+                                (SELECT max(position) + 1 FROM oldest)) AS before
+            ), deleted AS (
+                DELETE FROM entitlement_changes WHERE position < (SELECT before FROM ends)
+                RETURNING project, app, position
+            ), raised AS (
+                INSERT INTO change_feed_floors AS f (project, app, position)
+                SELECT project, app, max(position) FROM deleted GROUP BY 1, 2
+                ON CONFLICT (project, app) DO UPDATE SET position = greatest(f.position, excluded.position)
+            )
+            SELECT count(*) FROM deleted
+            """,
+            days,
+            limit,
+        )
+    )
 
 
 async def highest_given(connection: Connection) -> int:
