@@ -48,6 +48,8 @@ def configure_logging(settings: Settings, process: str) -> None:
         logger.propagate = True
     # One line per call says nothing that ours do not.
     logging.getLogger("stripe").setLevel(logging.WARNING)
+    # Neither does one per turn of a job, and a turn that outlasts its interval is no news.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:

@@ -1,10 +1,15 @@
 """Rows that many tests start from: two projects with a catalog, users, stored answers."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import msgspec
 
 from domain.context import Context
+from domain.flows.lead import Leadership
+from domain.flows.note_jobs import JobNotes, Turn
+from domain.jobs import JOBS
 from domain.model import CachedSet, Entitlement, Reason, StoredSegment, StoredSet
 from domain.rules.catalog import App, Catalog, Feature, Plan, Price, encode_catalog
 from domain.rules.catalog.nouns import GrantValue
@@ -172,3 +177,19 @@ async def seed_dead(context: Context) -> None:
             ('evt_2', 'stripe', 'refund.created', 'refund', 're_1', 'refund', 're_1', 'pending')
             """
         )
+
+
+@asynccontextmanager
+async def led(context: Context, name: str = "here:1") -> AsyncIterator[Leadership]:
+    """Somebody leads within the block, and every job has just ended well."""
+    leadership = Leadership(context, name, lost=lambda: None)
+    notes = JobNotes(context, name, now=lambda: 0.0)
+    for job in JOBS:
+        notes.add(job.name, Turn(began_at=0.0, ended_at=0.0, done=0))
+    await notes.write_all()
+    await leadership.look()
+    assert leadership.is_leading
+    try:
+        yield leadership
+    finally:
+        await leadership.resign()

@@ -80,12 +80,15 @@ async def fill_gaps(context: Context, *, within_s: float, is_check: bool = False
     return filled
 
 
-async def fill_gaps_due(context: Context) -> tuple[int, ...]:
-    """A scheduler's turn, every ten minutes by whoever is first; answers the targets that may be rung."""
-    if not context.settings.reconcile_enabled:
+async def fill_gaps_due(context: Context, *, is_asked: bool = False) -> tuple[int, ...]:
+    """A scheduler's turn, every ten minutes by whoever is first; answers the targets that may be rung.
+
+    `is_asked`: an operator wants it now, and whatever TOLLHOUSE_RECONCILE_ENABLED says.
+    """
+    if not context.settings.reconcile_enabled and not is_asked:
         return ()
     async with context.database.connection() as connection:
-        if not await watermarks.take_turn(connection, every_s=EVERY_S):
+        if not await watermarks.take_turn(connection, every_s=0.0 if is_asked else EVERY_S):
             return ()
     return (await fill_gaps(context, within_s=TURN_S)).owed
 

@@ -76,3 +76,15 @@ backlog_read_at = Gauge(
     "When the scheduler last read the four above; old: Postgres is away, or the scheduler stands still",
     multiprocess_mode="max",
 )
+leads = Gauge(
+    "tollhouse_scheduler_leads", "1: this scheduler has the timed jobs; 0: another", multiprocess_mode="max"
+)
+job_succeeded_at = Gauge(
+    "tollhouse_job_success_timestamp_seconds",
+    "When a job's turn last went well, in any scheduler; of a paused job: the time of this reading",
+    ("job",),
+    multiprocess_mode="max",
+)
+job_paused = Gauge(
+    "tollhouse_job_paused", "1: an operator has paused the job; 0: it runs", ("job",), multiprocess_mode="max"
+)

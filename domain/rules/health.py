@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from domain.rules.jobs import SchedulerShown, ShownJob
+
 Health = Literal["healthy", "degraded", "down"]
 
 #: What is worked off within seconds when everything runs; a minute means that nobody does, or too few.
@@ -89,6 +91,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     events_unread_s: float | None
     #: The newest of everything, else of a project or user; None: there is none.
     last_pass: LastPass | None
+    #: Who leads, and the jobs, those that are not well first.
+    scheduler: SchedulerShown
 
 
 def overall(parts: Iterable[Part]) -> Health:
@@ -107,6 +111,7 @@ def judge_figures(seen: Figures) -> list[Part]:
         _lag(seen),
         _budget(seen),
         _scheduler(seen),
+        _jobs(seen),
         _catalog(seen),
         _events_list(seen),
         _last_pass(seen),
@@ -224,6 +229,40 @@ def _scheduler(seen: Figures) -> Part:
         look = "a scheduler is connected and late: look for `job_failed` and `job_broken` in its log"
         return Part(name="scheduler", health="degraded", finding=finding, next=look)
     return Part(name="scheduler", health="healthy", finding=finding)
+
+
+def _jobs(seen: Figures) -> Part:
+    leader, unwell = seen.scheduler.leader, [one for one in seen.scheduler.data if one.state != "ok"]
+    if leader is None:
+        return Part(
+            name="jobs",
+            health="degraded",
+            finding="no scheduler leads: what the leader does alone stands still",
+            next="start a scheduler (`python -m workers.scheduler`); of one that runs, look for `lead_taken` "
+            "in its log: its database must be reached without a pooler that lends sessions by transaction",
+        )
+    since = leader.since.isoformat(timespec="seconds")
+    finding = f"{leader.name} leads since {since}, {len(seen.scheduler.data) - len(unwell)} jobs are well"
+    if not unwell:
+        return Part(name="jobs", health="healthy", finding=finding)
+    said = "; ".join(_say_job(one) for one in unwell)
+    paused = [one.job for one in unwell if one.state == "paused"]
+    next_ = f"`tollhouse scheduler resume {paused[0]}` once its reason is gone" if paused else None
+    return Part(
+        name="jobs",
+        health="degraded",
+        finding=f"{finding}; {said}",
+        next=next_ or "remove the cause that the error names; `tollhouse scheduler runs JOB` says since when",
+    )
+
+
+def _say_job(one: ShownJob) -> str:
+    if one.paused is not None:
+        return f"{one.job} is paused by {one.paused.by}: {one.paused.reason}"
+    if one.state == "failing" and one.last is not None:
+        return f"{one.job} failed {one.last.failures} times in a row: {one.last.error}"
+    since = "ever" if one.succeeded_at is None else f"since {one.succeeded_at.isoformat(timespec='seconds')}"
+    return f"{one.job} has not ended well {since}"
 
 
 def _late_timers(seen: Figures) -> str | None:

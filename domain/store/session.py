@@ -5,9 +5,9 @@ by itself: a store function is one named statement that takes a connection.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, TypeAlias, cast
 
 import asyncpg
 
@@ -54,6 +54,8 @@ WARM = 4
 WARM_TIMEOUT_S = 2.0
 #: An idle connection is closed after this long; a burst after a quiet minute should not pay for new ones.
 IDLE_S = 600.0
+#: What closing one connection may take.
+CLOSE_S = 2.0
 
 
 class Database:
@@ -108,7 +110,7 @@ class Database:
         Raises:
             Unavailable: Postgres is away or too slow.
         """
-        try:
+        with _named_errors():
             pool = await self._open()
             async with pool.acquire(timeout=self._timeout_s) as connection:
                 try:
@@ -117,15 +119,32 @@ class Database:
                     # Out of time: whoever waits must not wait as long again until the server has answered.
                     connection.terminate()
                     raise
-        except AWAY as error:
-            # A commit whose answer got lost may or may not have happened: every caller can run again.
-            raise Unavailable(f"Postgres did not answer: {type(error).__name__}") from error
-        except asyncpg.UndefinedTableError as error:
-            raise Unavailable(
-                "The database has no schema yet: run `tollhouse migrate`.", code="schema_behind"
-            ) from error
-        except asyncpg.PostgresError as error:
-            raise Broken(f"Postgres refused a statement: {_name(error)}") from None
+
+    async def open_session(self, lost: Callable[[], None], server_settings: Mapping[str, str]) -> "Session":
+        """A connection of its own beside the pool, for what ends with the connection: a session's lock.
+
+        `lost` is called once, at its end, whoever ended it. Postgres probes the network after five seconds of
+        silence, because a lock whose holder cannot be reached would otherwise be held for hours.
+
+        Raises:
+            Unavailable: Postgres is away or too slow.
+        """
+        with _named_errors():
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=self._timeout_s,
+                command_timeout=self._timeout_s,
+                server_settings={
+                    "application_name": f"tollhouse-{self._name}",
+                    "timezone": "UTC",
+                    "tcp_keepalives_idle": "5",
+                    "tcp_keepalives_interval": "1",
+                    "tcp_keepalives_count": "3",
+                    **server_settings,
+                },
+            )
+        connection.add_termination_listener(lambda _: lost())
+        return Session(connection)
 
     async def warm(self, connections: int = WARM) -> None:
         """Open some connections before they are needed: each costs milliseconds of the first requests.
@@ -167,6 +186,60 @@ class Database:
                     },
                 )
             return self._pool
+
+
+class Session:
+    """One connection for as long as it lasts."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self._connection.is_closed())
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """Each statement commits by itself; whatever goes wrong ends the session.
+
+        Raises:
+            Unavailable: Postgres is away or too slow.
+        """
+        try:
+            with _named_errors():
+                # The pool's proxy has the methods of the connection that it stands for.
+                yield cast("Connection", self._connection)
+        except BaseException:
+            self.cut()
+            raise
+
+    def cut(self) -> None:
+        """End it without waiting for a server that may not answer."""
+        if not self._connection.is_closed():
+            self._connection.terminate()
+
+    async def close(self) -> None:
+        """End it, with a word to the server, which then lets its locks go at once."""
+        try:
+            await self._connection.close(timeout=CLOSE_S)
+        except AWAY:
+            self.cut()
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """What Postgres says, as what our callers know."""
+    try:
+        yield
+    except AWAY as error:
+        # A commit whose answer got lost may or may not have happened: every caller can run again.
+        raise Unavailable(f"Postgres did not answer: {type(error).__name__}") from error
+    except asyncpg.UndefinedTableError as error:
+        raise Unavailable(
+            "The database has no schema yet: run `tollhouse migrate`.", code="schema_behind"
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise Broken(f"Postgres refused a statement: {_name(error)}") from None
 
 
 def _name(error: asyncpg.PostgresError) -> str:

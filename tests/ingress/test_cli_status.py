@@ -11,7 +11,7 @@ import pytest
 from domain.context import Context
 from domain.settings import Settings
 from tests.ingress.terminal import answer_in, type_in
-from tests.seeds import seed_catalog, seed_dead
+from tests.seeds import led, seed_catalog, seed_dead
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def well(context: Context) -> Context:
 
 
 async def test_the_exit_code_tells_health(well: Context, settings: Settings) -> None:
-    async with well.database.connection() as scheduler:
+    async with led(well), well.database.connection() as scheduler:
         await scheduler.execute("SET application_name = 'tollhouse-scheduler'")
         seen = await answer_in(settings, "status")
         assert seen["status"] == "healthy", seen["parts"]

@@ -14,7 +14,7 @@ COVERED = ("ingress", "workers", "domain", "migrations")
 OURS = (*COVERED, "tests", "deploy", "docs")
 
 FOUNDATION = (
-    *("domain.model", "domain.money", "domain.errors"),
+    *("domain.model", "domain.money", "domain.jobs", "domain.errors"),
     *("domain.settings", "domain.telemetry", "domain.faults", "domain.metrics"),
 )
 OUTSIDE = "use domain.flows, domain.context and the foundation (model, errors, settings, telemetry, …) only"
@@ -50,7 +50,7 @@ ROOMS = (
     ),
     Room(
         "domain.rules",
-        ("domain.rules", "domain.model", "domain.money", "domain.errors"),
+        ("domain.rules", "domain.model", "domain.money", "domain.jobs", "domain.errors"),
         "rules are pure: the same facts give the same answer, without a clock or a server",
         "take the value as a parameter; the flow reads it",
     ),
@@ -94,6 +94,7 @@ ROOMS = (
     ),
     Room("domain.addresses", (), "everybody stands on it", "keep it small"),
     Room("domain.faults", ("domain.errors",), "everybody stands on it", "keep it small"),
+    Room("domain.jobs", (), "everybody stands on it", "keep it small"),
     Room("domain.money", ("domain.model",), "everybody stands on it", "keep it small"),
     Room("domain.model", (), "everybody stands on it", "keep it small"),
     Room("domain.errors", (), "everybody stands on it", "keep it small"),
@@ -107,6 +108,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("ingress.cli",),
     "rich": ("ingress.cli",),
     "dramatiq": ("workers",),
+    "apscheduler": ("workers",),
     "redis": ("domain.cache", "workers.broker"),
     "stripe": ("domain.stripe_gateway",),
     # The SDK's transport: its errors reach the gateway where the SDK does not catch them.

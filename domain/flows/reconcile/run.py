@@ -310,23 +310,22 @@ def _quoted(user_id: str | None) -> str | None:
     return None if user_id is None else shlex.quote(user_id)
 
 
-SCHEDULER = Operator(actor="scheduler")
-
-
-async def run_once(context: Context, *, within_s: float = TURN_S) -> tuple[int, ...]:
+async def run_once(
+    context: Context, within_s: float = TURN_S, asked_by: str | None = None
+) -> tuple[int, ...]:
     """A scheduler's turn: the nightly pass begins when it is due, and whatever runs is moved on.
 
-    Answers the targets that may be rung. Errors as `carry_out`.
+    `asked_by`: wants a pass, due or not. Answers the targets that may be rung. Errors as `carry_out`.
     """
     async with context.database.connection() as connection:
         row = await reconciliation.find_running(connection)
-        is_due = row is None and await _is_due(context, connection)
+        is_due = row is None and (asked_by is not None or await _is_due(context, connection))
     if row is not None and row.is_leased:
         return ()
     try:
         run_id = row.run_id if row is not None else None
         if run_id is None and is_due:
-            run_id = (await begin(context, Wish(is_full=True), SCHEDULER)).id
+            run_id = (await begin(context, Wish(is_full=True), Operator(actor=asked_by or "scheduler"))).id
         return () if run_id is None else await carry_out(context, run_id, within_s=within_s)
     except Conflict:
         # Another scheduler was faster.

@@ -6,7 +6,40 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from domain.jobs import JOBS, JobSeen, Leader
 from domain.rules.health import Figures, LastPass, Part, judge_figures, overall
+from domain.rules.jobs import SchedulerShown, describe_scheduler
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+LEADER = Leader(name="host-1:7", since=AT, leads_s=3_600.0)
+
+
+def job(name: str, **changes: Any) -> JobSeen:
+    """A job that ended well ten seconds ago."""
+    well = JobSeen(
+        job=name,
+        ran_at=AT,
+        ran_by="host-1:7",
+        duration_s=0.01,
+        done=0,
+        error=None,
+        failures=0,
+        succeeded_at=AT,
+        succeeded_s=10.0,
+        paused_at=None,
+        paused_by=None,
+        pause_reason=None,
+        asked_at=None,
+        asked_by=None,
+    )
+    return replace(well, **changes)
+
+
+def scheduler(*changed: JobSeen, leader: Leader | None = LEADER) -> SchedulerShown:
+    """All jobs are well but these."""
+    seen = {one.name: job(one.name) for one in JOBS} | {one.job: one for one in changed}
+    return describe_scheduler(seen.values(), leader, interval_s=1.0)
+
 
 WELL = Figures(
     owed_targets=2,
@@ -42,6 +75,7 @@ WELL = Figures(
     events_read_until=None,
     events_unread_s=0.0,
     last_pass=None,
+    scheduler=scheduler(),
 )
 FAILED = LastPass(
     run_id="run_1",
@@ -53,6 +87,14 @@ FAILED = LastPass(
     error="Stripe refused",
     started_at=datetime(2026, 1, 1, tzinfo=UTC),
     ended_at=datetime(2026, 1, 2, tzinfo=UTC),
+)
+
+
+# Longer than three turns and what a turn may take.
+LATE = job("reconcile", succeeded_s=136.0)
+FAILING = job("fill_gaps", failures=3, error="away")
+PAUSED = job(
+    "expire_payloads", paused_at=AT, paused_by="anna", pause_reason="a dispute", failures=9, succeeded_s=9e9
 )
 
 
@@ -83,6 +125,10 @@ def test_what_is_worked_off_within_seconds_is_healthy() -> None:
         ("scheduler", {"overdue_boundaries_s": 7200.0}, "2 h", "job_failed"),
         ("scheduler", {"unswept": 7}, "7 owed targets", "job_failed"),
         ("catalog", {"users_behind": 5, "behind_s": 601.0}, "5 users", "catalog status"),
+        ("jobs", {"scheduler": scheduler(leader=None)}, "no scheduler leads", "python -m workers.scheduler"),
+        ("jobs", {"scheduler": scheduler(LATE)}, "reconcile has not ended well since 2026-01-01", "runs JOB"),
+        ("jobs", {"scheduler": scheduler(FAILING)}, "fill_gaps failed 3 times in a row: away", "error names"),
+        ("jobs", {"scheduler": scheduler(PAUSED)}, "paused by anna: a dispute", "resume expire_payloads"),
         ("gap_fill", {"events_unread_s": 3_601.0}, "not read yet: 60 min", "start a scheduler"),
         (
             "reconciliation",
@@ -135,3 +181,18 @@ def test_nothing_processed_and_nothing_known_are_no_fault() -> None:
 def test_the_whole_is_as_well_as_its_worst_part() -> None:
     parts = [Part(name=health, health=health, finding="") for health in ("healthy", "degraded", "down")]
     assert [overall(parts[:count]) for count in (0, 1, 2, 3)] == ["healthy", "healthy", "degraded", "down"]
+
+
+def test_a_job_that_fails_twice_or_is_as_late_as_a_turn_may_be_is_well_and_what_is_not_comes_first() -> None:
+    assert unwell(scheduler=scheduler(job("reconcile", succeeded_s=134.0), job("sweep", failures=2))) == []
+    shown = scheduler(LATE, FAILING, PAUSED)
+    states = {"fill_gaps": "failing", "reconcile": "late", "expire_payloads": "paused"}
+    assert {one.job: one.state for one in shown.data[:3]} == states
+    assert {one.state for one in shown.data[3:]} == {"ok"}
+
+
+def test_a_job_that_never_ran_is_late_once_somebody_has_led_for_long_enough() -> None:
+    new = replace(LEADER, leads_s=119.0)
+    assert {one.state for one in describe_scheduler([], new, interval_s=1.0).data} == {"ok"}
+    assert {one.state for one in describe_scheduler([], LEADER, interval_s=1.0).data} == {"late"}
+    assert {one.state for one in describe_scheduler([], None, interval_s=1.0).data} == {"late"}

@@ -1,0 +1,269 @@
+"""The schedulers' jobs: who leads, the newest turn of each job, what operators want, and the runs so far."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.jobs import JobSeen, Leader
+from domain.store.session import Connection, rows_changed
+
+#: Key of the advisory lock that the leader's session holds: any number, the same in every process.
+LEADER_LOCK = 7_405_190_233_115
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What operators want of a job."""
+
+    job: str
+    is_paused: bool
+    #: A turn now; None: nobody asked.
+    asked_at: datetime | None
+    asked_by: str | None
+
+
+class Noted(Struct, frozen=True, kw_only=True):
+    """The newest turn of a job. `age_s`: seconds since its end."""
+
+    job: str
+    age_s: float
+    duration_s: float
+    done: int
+    error: str | None
+    failures: int
+    #: Seconds since the newest turn that went well; None: this process has had none.
+    succeeded_s: float | None
+    #: The wish that it answered; None: the clock's.
+    served: datetime | None
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """A run as it is kept so far; ages in seconds."""
+
+    run_id: UUID
+    job: str
+    asked_by: str | None
+    started_s: float
+    ended_s: float
+    turns: int
+    duration_s: float
+    done: int
+    error: str | None
+
+
+class JobRun(Struct, frozen=True, kw_only=True):
+    """Turns of a job that ended alike within a minute."""
+
+    run_id: UUID
+    job: str
+    ran_by: str
+    asked_by: str | None
+    started_at: datetime
+    ended_at: datetime
+    turns: int
+    duration_s: float
+    done: int
+    error: str | None
+
+
+async def take_lead(connection: Connection) -> bool:
+    """Whether this session leads from now on, until it ends. Not for one that leads: the lock counts."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK))
+
+
+async def write_leader(connection: Connection, name: str) -> None:
+    """Say who leads, on the session that does."""
+    await connection.execute(
+        """
+        INSERT INTO scheduler_leader (name, backend_pid) VALUES ($1, pg_backend_pid())
+        ON CONFLICT (id) DO UPDATE
+        SET name = excluded.name, backend_pid = excluded.backend_pid, since = clock_timestamp()
+        """,
+        name,
+    )
+
+
+async def find_leader(connection: Connection) -> Leader | None:
+    """Who leads now: whose session holds the lock. None: nobody."""
+    row = await connection.fetchrow(
+        """
+        SELECT l.name, l.since, extract(epoch FROM clock_timestamp() - l.since)::float8 AS leads_s
+        FROM scheduler_leader l JOIN pg_locks k ON k.pid = l.backend_pid
+        WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
+          AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND (k.classid::bigint << 32 | k.objid::bigint) = $1
+        """,
+        LEADER_LOCK,
+    )
+    return None if row is None else Leader(**row)
+
+
+async def list_orders(connection: Connection) -> list[Order]:
+    """Of jobs that are paused or asked for."""
+    rows = await connection.fetch(
+        """
+        SELECT job, paused_at IS NOT NULL AS is_paused, asked_at, asked_by FROM scheduler_jobs
+        WHERE paused_at IS NOT NULL OR asked_at IS NOT NULL
+        """
+    )
+    return [Order(**row) for row in rows]
+
+
+async def list_jobs(connection: Connection) -> list[JobSeen]:
+    """Every job that was ever noted, paused or asked for."""
+    rows = await connection.fetch(
+        """
+        SELECT job, ran_at, ran_by, duration_s, done, error, failures, succeeded_at,
+               extract(epoch FROM clock_timestamp() - succeeded_at)::float8 AS succeeded_s,
+               paused_at, paused_by, pause_reason, asked_at, asked_by
+        FROM scheduler_jobs ORDER BY job
+        """
+    )
+    return [JobSeen(**row) for row in rows]
+
+
+async def note_turns(connection: Connection, ran_by: str, noted: Sequence[Noted]) -> None:
+    """The newest turn of each job; what an operator asked for before it began is answered.
+
+    Rows are locked in the order of their names, because every scheduler notes the same ones.
+    """
+    await connection.execute(
+        """
+        INSERT INTO scheduler_jobs AS j
+            (job, ran_at, ran_by, duration_s, done, error, failures, succeeded_at)
+        SELECT n.job, clock_timestamp() - make_interval(secs => n.age_s), $1, n.duration_s, n.done, n.error,
+               n.failures, clock_timestamp() - make_interval(secs => n.succeeded_s)
+        FROM unnest($2::text[], $3::float8[], $4::float8[], $5::bigint[], $6::text[], $7::int[], $8::float8[])
+            AS n(job, age_s, duration_s, done, error, failures, succeeded_s)
+        ORDER BY n.job
+        ON CONFLICT (job) DO UPDATE SET ran_at = excluded.ran_at, ran_by = excluded.ran_by,
+            duration_s = excluded.duration_s, done = excluded.done, error = excluded.error,
+            failures = excluded.failures, succeeded_at = greatest(j.succeeded_at, excluded.succeeded_at)
+        """,
+        ran_by,
+        [one.job for one in noted],
+        [one.age_s for one in noted],
+        [one.duration_s for one in noted],
+        [one.done for one in noted],
+        [one.error for one in noted],
+        [one.failures for one in noted],
+        [one.succeeded_s for one in noted],
+    )
+
+
+async def answer_order(connection: Connection, job: str, asked_at: datetime) -> None:
+    """A turn has answered this wish; a later one stands."""
+    await connection.execute(
+        "UPDATE scheduler_jobs SET asked_at = NULL, asked_by = NULL WHERE job = $1 AND asked_at = $2",
+        job,
+        asked_at,
+    )
+
+
+async def keep_run(connection: Connection, ran_by: str, run: Kept) -> None:
+    """Keep a run, or what it has become since."""
+    await connection.execute(
+        """
+        INSERT INTO job_runs AS r
+            (run_id, job, ran_by, asked_by, started_at, ended_at, turns, duration_s, done, error)
+        VALUES ($1, $2, $3, $4, clock_timestamp() - make_interval(secs => $5),
+                clock_timestamp() - make_interval(secs => $6), $7, $8, $9, $10)
+        ON CONFLICT (run_id) DO UPDATE SET ended_at = excluded.ended_at, turns = excluded.turns,
+            duration_s = excluded.duration_s, done = excluded.done
+        """,
+        run.run_id,
+        run.job,
+        ran_by,
+        run.asked_by,
+        run.started_s,
+        run.ended_s,
+        run.turns,
+        run.duration_s,
+        run.done,
+        run.error,
+    )
+
+
+async def pause_job(connection: Connection, job: str, actor: str, reason: str) -> bool:
+    """False: it was paused already, and stays so by whoever did it."""
+    status = await connection.execute(
+        """
+        INSERT INTO scheduler_jobs AS j (job, paused_at, paused_by, pause_reason)
+        VALUES ($1, clock_timestamp(), $2, $3)
+        ON CONFLICT (job) DO UPDATE
+        SET paused_at = excluded.paused_at, paused_by = $2, pause_reason = $3 WHERE j.paused_at IS NULL
+        """,
+        job,
+        actor,
+        reason,
+    )
+    return rows_changed(status) == 1
+
+
+async def resume_job(connection: Connection, job: str) -> bool:
+    """False: it was not paused."""
+    status = await connection.execute(
+        """
+        UPDATE scheduler_jobs SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
+        WHERE job = $1 AND paused_at IS NOT NULL
+        """,
+        job,
+    )
+    return rows_changed(status) == 1
+
+
+async def is_paused(connection: Connection, job: str) -> bool:
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM scheduler_jobs WHERE job = $1 AND paused_at IS NOT NULL)", job
+        )
+    )
+
+
+async def ask_for_turn(connection: Connection, job: str, actor: str) -> datetime:
+    """Whoever leads gives the job a turn; answers the instant of the wish. An older one is part of it."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        """
+        INSERT INTO scheduler_jobs (job, asked_at, asked_by) VALUES ($1, clock_timestamp(), $2)
+        ON CONFLICT (job) DO UPDATE SET asked_at = excluded.asked_at, asked_by = $2
+        RETURNING asked_at
+        """,
+        job,
+        actor,
+    )
+
+
+async def list_runs(
+    connection: Connection, job: str | None, before: tuple[datetime, UUID] | None, limit: int
+) -> list[JobRun]:
+    """Runs of a job, or of all, newest first, from before a place on."""
+    rows = await connection.fetch(
+        """
+        SELECT run_id, job, ran_by, asked_by, started_at, ended_at, turns, duration_s, done, error
+        FROM job_runs
+        WHERE ($1::text IS NULL OR job = $1)
+          AND ($2::timestamptz IS NULL OR (started_at, run_id) < ($2, $3::uuid))
+        ORDER BY started_at DESC, run_id DESC LIMIT $4
+        """,
+        job,
+        before[0] if before else None,
+        before[1] if before else None,
+        limit,
+    )
+    return [JobRun(**row) for row in rows]
+
+
+async def prune_runs(connection: Connection, *, days: float, limit: int) -> int:
+    """Delete the oldest runs that began more than `days` days ago, at most `limit`; answers how many."""
+    deleted = await connection.execute(
+        """
+        DELETE FROM job_runs WHERE run_id IN (
+            SELECT run_id FROM job_runs
+            WHERE started_at < clock_timestamp() - make_interval(secs => $1 * 86400)
+            ORDER BY started_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+        days,
+        limit,
+    )
+    return rows_changed(deleted)
