@@ -81,6 +81,15 @@ def choose_project_or_all(principal: Principal, parameters: Mapping[str, str]) -
     return choose_project(principal, parameters)
 
 
+def require_all(principal: Principal) -> None:
+    """Raises: Forbidden, where the key is not an operator's of all projects: others would notice its act."""
+    if principal.kind != "operator" or principal.project is not None:
+        raise Forbidden(
+            "This concerns the whole deployment: ask with an operator's key that is for every project.",
+            code="wrong_kind",
+        )
+
+
 def _choose(noun: str, of_key: str | None, parameters: Mapping[str, str]) -> str:
     named = parameters.get(noun)
     if of_key is not None:

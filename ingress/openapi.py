@@ -44,6 +44,7 @@ _OF_TENANT: dict[str, tuple[str, ...]] = {
     "project": ("wrong_project", "wrong_kind"),
     "named": ("wrong_project", "wrong_kind"),
     "all": ("wrong_project", "wrong_kind"),
+    "deployment": ("wrong_kind",),
 }
 
 _TENANT_SAYS = {

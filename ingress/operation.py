@@ -47,7 +47,14 @@ from domain.flows.authenticate import Principal
 from domain.flows.manage_keys import Scope
 from domain.flows.record_action import Operator
 from ingress.acting import find_idempotency_key, operator_of
-from ingress.auth import authenticate, choose_app, choose_named, choose_project, choose_project_or_all
+from ingress.auth import (
+    authenticate,
+    choose_app,
+    choose_named,
+    choose_project,
+    choose_project_or_all,
+    require_all,
+)
 from ingress.lifespan import Running
 from ingress.wire import NoQuery, parse_query, parse_query_struct, read_body
 
@@ -56,16 +63,17 @@ Body = TypeVar("Body")
 Said = TypeVar("Said")
 Method = Literal["GET", "POST"]
 
-#: Whom a request concerns: an app, a project, the project that the path's `{project}` names, or what its
-#: key may see (`project=` is free for an operator of all). Each adds the parameters that keys of other kinds
-#: need. None: no key is asked for.
-Of = Literal["app", "project", "named", "all"]
+#: Whom a request concerns: an app, a project, the project that the path's `{project}` names, what its key may
+#: see (`project=` is free for an operator of all), or the deployment as a whole. Each adds the parameters
+#: that keys of other kinds need. None: no key is asked for.
+Of = Literal["app", "project", "named", "all", "deployment"]
 
 TENANT_PARAMETERS: dict[Of | None, frozenset[str]] = {
     "app": frozenset({"app", "project"}),
     "project": frozenset({"project"}),
     "named": frozenset(),
     "all": frozenset({"project"}),
+    "deployment": frozenset(),
     None: frozenset(),
 }
 
@@ -302,6 +310,9 @@ def _choose(
             return choose_named(principal, path["project"]), None
         case "all":
             return choose_project_or_all(principal, parameters), None
+        case "deployment":
+            require_all(principal)
+            return None, None
 
 
 def _refuse_undeclared(declared: Operation, status: int, body: object) -> None:

@@ -30,6 +30,9 @@ VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "create_app_key": ({"app": "editor"}, {"name": "backend"}, "key.create"),
     "rotate_app_key": ({"app": "editor", "key_id": "{key_id}"}, {"overlap_s": 60}, "key.rotate"),
     "revoke_app_key": ({"app": "editor", "key_id": "{key_id}"}, {"reason": "replaced"}, "key.revoke"),
+    "pause_one_job": ({"job": "reconcile"}, {"reason": "Stripe asked us to"}, "job.pause"),
+    "run_one_job": ({"job": "reconcile"}, {}, "job.run"),
+    "resume_one_job": ({"job": "reconcile"}, {"reason": "it is over"}, "job.resume"),
     "start_reconciliation": ({}, {"check": True}, "reconciliation.start"),
 }
 DOORS = {door.name: door for door in OPERATIONS if door.method == "POST" and "/admin/" in door.path}
@@ -90,7 +93,7 @@ async def call(running: Running, name: str, key: str, said: dict[str, Any]) -> S
         (b"tollhouse-actor", b"anna"),
     ]
     filled = {field: fill(value, said) if isinstance(value, str) else value for field, value in body.items()}
-    query = b"project=acme" if door.of != "all" else b""
+    query = b"project=acme" if door.of not in {"all", "deployment"} else b""
     body_bytes = msgspec.json.encode(filled)
     return await ask(app, {"running": running}, "POST", path, headers, body_bytes, query=query)
 
