@@ -11,6 +11,7 @@ from starlette.routing import Route
 from deploy.local.stripe_simulator import (
     bank_control,
     billing_control,
+    population,
     portal_control,
     purchase,
     render_control,
@@ -241,6 +242,7 @@ def control_routes(simulator: Simulator) -> list[Route]:
     writes: list[tuple[str, type[Any], Callable[[Simulator, Any, Json], Json]]] = [
         *bank_control.WRITES,
         *billing_control.WRITES,
+        *population.WRITES,
         *portal_control.WRITES,
         *render_control.WRITES,
         ("/_sim/accounts", AccountWish, add_account),

@@ -1,6 +1,8 @@
 """Cursor lists as Stripe pages them: newest first, `limit`, `starting_after`, `ending_before`."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from deploy.local.stripe_simulator import params
@@ -45,20 +47,26 @@ def page(call: Call, kind: str, rows: Iterable[Json], url: str, *, oldest_first:
     order = call.account.order_of
     is_created: Callable[[int], bool] = call.params.get("created", lambda _: True)
     shows_clocks = kind not in CLOCKED or bool(call.params.keys() & NAMING)
-    chosen = (row for row in rows if shows_clocks or not row.get("test_clock"))
-    ordered = sorted((row for row in chosen if is_created(row.get("created", 0))), key=order)
     size: int = call.params.get("limit", DEFAULT_LIMIT)
+    sign = 1 if oldest_first else -1
+    ordered = sorted(rows, key=order)
     if not oldest_first:
         ordered.reverse()
     after, before = (cursor(call, kind, name) for name in ("starting_after", "ending_before"))
-    sign = 1 if oldest_first else -1
     if after is not None:
-        ordered = [row for row in ordered if sign * order(row) > sign * after]
+        ordered = ordered[bisect_right(ordered, sign * after, key=lambda row: sign * order(row)) :]
     if before is not None:
-        ordered = [row for row in ordered if sign * order(row) < sign * before]
+        ordered = ordered[: bisect_left(ordered, sign * before, key=lambda row: sign * order(row))]
     backwards = before is not None and after is None
-    shown = ordered[-size:] if backwards else ordered[:size]
-    return as_list([render(call.account, row) for row in shown], url, has_more=len(ordered) > size)
+    # Only as far as this page goes: an account may hold many thousands.
+    found = (
+        row
+        for row in (reversed(ordered) if backwards else ordered)
+        if (shows_clocks or not row.get("test_clock")) and is_created(row.get("created", 0))
+    )
+    chosen = list(islice(found, size + 1))
+    shown = chosen[size - 1 :: -1] if backwards else chosen[:size]
+    return as_list([render(call.account, row) for row in shown], url, has_more=len(chosen) > size)
 
 
 def cursor(call: Call, kind: str, name: str) -> int | None:
