@@ -10,6 +10,7 @@ from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid, ObjectMissing, Unknown
 from domain.flows.grant import refuse_impossible_user, require_head
 from domain.flows.link import link_customer, mark_all
+from domain.flows.make_user import lock_or_make_user
 from domain.flows.read_budget import CLAIM_WAIT_S, budget_of, noting_429
 from domain.flows.record_action import Operator, record_action
 from domain.model import TargetRef
@@ -53,7 +54,7 @@ async def adopt(
     Raises:
         Invalid: what cannot be a customer's or a user's id, or no reason.
         Unknown: there is no such project, or Stripe has no such customer.
-        Conflict: Stripe deleted the customer, or it is another user's.
+        Conflict: Stripe deleted the customer, it is another user's, or the user was erased.
         Unavailable: Postgres or Stripe is away.
     """
     _refuse_impossible(customer_id, user_id, reason)
@@ -61,12 +62,13 @@ async def adopt(
         await require_head(connection, project)
     await _require_alive(context, customer_id)
     async with context.database.transaction() as connection:
-        adopted = await _adopt(connection, customer_id, project, user_id, operator, reason.strip())
+        adopted = await _adopt(context, connection, customer_id, project, user_id, operator, reason.strip())
     log.info("customer_adopted", customer=customer_id, state=adopted.state, reopened=adopted.reopened)
     return adopted
 
 
 async def _adopt(
+    context: Context,
     connection: Connection,
     customer_id: str,
     project: str,
@@ -76,7 +78,7 @@ async def _adopt(
 ) -> Adopted:
     # Before the user, as everywhere: whoever syncs the customer holds this first.
     target_id = await inbox.raise_target(connection, TargetRef("customer", customer_id))
-    user_key = await checkouts.lock_or_insert_user(connection, project, user_id)
+    user_key = await lock_or_make_user(context, connection, project, user_id)
     owner = await customers.find_owner(connection, customer_id)
     if owner is not None and owner.user_key != user_key:
         raise Conflict(

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import FieldError, Invalid, ObjectMissing
+from domain.errors import Conflict, FieldError, Invalid, ObjectMissing
 from domain.flows.checkout_turn import expire_others, taking_turn
 from domain.flows.ensure_customer import OurCustomer, ensure_customer
 from domain.flows.idempotency import Attempt
@@ -71,8 +71,8 @@ async def open_checkout(
     Raises:
         Unknown: there is no such project or app.
         Invalid: items, URLs, trial, metadata or promotion code that cannot be, or that Stripe refuses.
-        Conflict: a price has no Stripe price yet; what the user holds is in the way; or another checkout or
-            change of it is under way.
+        Conflict: a price has no Stripe price yet; what the user holds is in the way; another checkout or
+            change of it is under way; or the user was erased.
         Unavailable: Stripe or Postgres is away; asking again is safe.
     """
     attempt = attempt or Attempt(uuid.uuid4(), status=201)
@@ -93,6 +93,9 @@ async def _open(
     checkout = _new_checkout(project, app, offer, customer, attempt.id)
     async with context.database.transaction() as connection:
         await checkouts.insert_checkout(connection, checkout)
+        # After the row, whose reference to the user waits for whoever renames, merges or erases it.
+        if not await checkouts.is_still_of(connection, project, customer.customer_id, offer.wish.user_id):
+            raise _user_moved()
     await context.faults.reach("checkout.inserted")
     opened = await _ask_stripe(context, offer, checkout, customer)
     await context.faults.reach("checkout.created")
@@ -108,6 +111,14 @@ async def _open(
         await attempt.keep(connection, opened)
     log.info("checkout_opened", ref=opened.ref, session=opened.id, user_key=customer.user_key, app=app)
     return opened
+
+
+def _user_moved() -> Conflict:
+    return Conflict(
+        "This user was renamed, merged or erased at this moment: ask again.",
+        code="change_in_progress",
+        retry_after_s=1,
+    )
 
 
 async def _clear_the_way(

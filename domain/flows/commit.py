@@ -18,7 +18,7 @@ from domain.flows.set_moments import set_moments
 from domain.flows.vanishing import Vanishing
 from domain.flows.write_mirror import write_mirror, write_shared
 from domain.model import Claim, EventState, Owner, PendingEvent
-from domain.store import customers, inbox, mirror, targets
+from domain.store import customers, erased, inbox, mirror, targets
 from domain.store.customers import CustomerOwner
 from domain.store.money import Holder
 from domain.store.session import Connection
@@ -136,11 +136,20 @@ async def _write_foreign(
     context: Context, connection: Connection, work: Work, events: tuple[PendingEvent, ...]
 ) -> Committed:
     """A customer on our Stripe account that is not ours: stored, counted, visible, never an error."""
+    if work.verdict.is_erased:
+        return await _write_erased(connection, work, events)
     await _finish(connection, events, EventState.FOREIGN, "unlinked_customer")
     if work.verdict.refs:
         rechecks = unconfirmed(events, work.claim.target.stripe_id, str(work.verdict.refs[0]))
         await set_rechecks(context, connection, work.claim.target, rechecks)
     return await _settle(connection, work, Owner.FOREIGN, "foreign")
+
+
+async def _write_erased(connection: Connection, work: Work, events: tuple[PendingEvent, ...]) -> Committed:
+    """A customer of somebody who was erased: its events have come, and what they say is not kept."""
+    await _finish(connection, events, EventState.FOREIGN, "user_erased")
+    await erased.drop_bodies_of(connection, [event.event_id for event in events])
+    return await _settle(connection, work, Owner.FOREIGN, "erased")
 
 
 async def _write_ours(

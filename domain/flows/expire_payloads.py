@@ -2,13 +2,15 @@
 
 A walk through old events in the order they came, a bounded number at a time. Where it has got to is
 remembered by the process alone, so no index has to be kept for it on the way of every delivery; a new process
-begins from the oldest, and each does once a day, for what was pending when the walk came by.
+begins from the oldest, and each does once a day, for what was pending when the walk came by. Bodies that come
+late for somebody who was erased end by the same job.
 """
 
 import time
 from collections.abc import Callable
 
 from domain.context import Context
+from domain.flows.erase_bodies import LateBodies
 from domain.store import payloads
 from domain.telemetry import get_logger
 
@@ -30,6 +32,7 @@ class Retention:
         self._now = now
         self._after: payloads.Place | None = None
         self._began_at = now()
+        self._late = LateBodies(context)
 
     async def work(self) -> int:
         """One step. Answers how many bodies were deleted. Raises: Unavailable."""
@@ -41,4 +44,4 @@ class Retention:
         self._after = step.last or self._after
         if step.expired:
             log.info("payloads_expired", events=step.expired)
-        return step.expired
+        return step.expired + await self._late.work()

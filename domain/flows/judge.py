@@ -31,6 +31,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     #: A product, price or test clock: its own target is its writer.
     is_shared: bool = False
     owner: CustomerOwner | None = None
+    #: A customer of somebody who was erased: nothing is read and nothing written.
+    is_erased: bool = False
     #: References of ours, one of which Stripe must confirm before the customer is linked.
     refs: tuple[UUID, ...] = ()
     #: For an object: the customer the mirror knows it to belong to, so that nothing need be read here.
@@ -65,7 +67,7 @@ async def judge(connection: Connection, target: TargetRef, events: Sequence[Pend
         return Verdict(is_customer=False, known_customer=known)
     owner = await customers.find_owner(connection, target.stripe_id)
     if owner is not None:
-        return Verdict(is_customer=True, owner=owner)
+        return Verdict(is_customer=True, owner=None if owner.is_erased else owner, is_erased=owner.is_erased)
     # All of them: a payload may name another row's, and only Stripe knows which is this customer's.
     refs = [ref for ref in sorted(set(_refs(events))) if await customers.has_unlinked(connection, ref)]
     return Verdict(is_customer=True, refs=tuple(refs))

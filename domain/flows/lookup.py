@@ -9,7 +9,7 @@ Many users cost as many questions as one: one to Redis, and one statement for th
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -19,8 +19,9 @@ from domain.cache import CatalogChanged, SetChanged, cache_key
 from domain.context import Context
 from domain.errors import Unavailable
 from domain.flows.defaults import find_defaults
+from domain.flows.make_user import erased_names
 from domain.flows.memory import UNWATCHED, Memory, Names, is_lower, newest
-from domain.model import CachedSet
+from domain.model import CachedSet, StoredSet
 from domain.rules.answer import Answer, answer_at
 from domain.store import entitlements
 from domain.store.bounded import TIMEOUT_S, BoundedReads
@@ -62,6 +63,7 @@ class Lookup:
     ) -> None:
         """`timeout_s`: how long Postgres may take for one question."""
         self._cache = context.cache
+        self._settings = context.settings
         self._reads = BoundedReads(context.database, timeout_s=timeout_s)
         self._stale_s = context.settings.stale_s
         self._memory = Memory(fresh_s=context.settings.fresh_s, kept_at_most=kept_at_most)
@@ -198,11 +200,23 @@ class Lookup:
         async def find(connection: Connection) -> dict[str, CachedSet]:
             found = await entitlements.find_sets(connection, project, user_ids, app)
             if len(found) < len(user_ids):
+                found |= await self._find_erased(connection, project, app, set(user_ids) - found.keys())
+            if len(found) < len(user_ids):
                 defaults = await find_defaults(connection, project, app)
                 found = {user_id: found.get(user_id, defaults) for user_id in user_ids}
             return {user_id: CachedSet(stored=stored, read_at=read_at) for user_id, stored in found.items()}
 
         return await self._reads.ask(find)
+
+    async def _find_erased(
+        self, connection: Connection, project: str, app: str, user_ids: Collection[str]
+    ) -> dict[str, StoredSet]:
+        """Who was erased is answered on under the versions it had: a reader may drop a lower one."""
+        names = {
+            name: user_id for user_id in user_ids for name in erased_names(self._settings, project, user_id)
+        }
+        found = await entitlements.find_sets(connection, project, list(names), app) if names else {}
+        return {names[name]: stored for name, stored in found.items()}
 
     def _land_stale(self, flight: _Flight, copied: CachedSet | None, error: Unavailable) -> None:
         """Postgres is away: the newest copy that is young enough answers."""

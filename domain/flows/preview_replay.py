@@ -105,7 +105,7 @@ async def _differences(
     context: Context, connection: Connection, customer_id: str, fetched: Fetched
 ) -> list[Difference]:
     owner = await customers.find_owner(connection, customer_id)
-    if owner is None:
+    if owner is None or owner.is_erased:
         return []
     await customers.lock_user(connection, owner.user_key)
     holder = Holder(project=owner.project, user_key=owner.user_key, customer_id=customer_id)

@@ -117,6 +117,21 @@ async def insert_checkout(connection: Connection, checkout: NewCheckout) -> None
     )
 
 
+async def is_still_of(connection: Connection, project: str, customer_id: str, user_id: str) -> bool:
+    """Whether a customer is linked to the user of this name, and the user was not erased."""
+    found = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM stripe_customers c JOIN users u USING (user_key)
+                       WHERE c.project = $1 AND c.stripe_customer_id = $2 AND u.user_id = $3
+                         AND u.erased_at IS NULL)
+        """,
+        project,
+        customer_id,
+        user_id,
+    )
+    return bool(found)
+
+
 async def write_session(
     connection: Connection, project: str, ref: UUID, session_id: str, *, status: str, expires_at: datetime
 ) -> None:

@@ -11,6 +11,8 @@ from domain.store.session import Connection
 class CustomerOwner(Struct, frozen=True, kw_only=True):
     project: str
     user_key: int
+    #: The user was erased: the customer is known, and nothing of it is written any more.
+    is_erased: bool = False
 
 
 class LockedUser(Struct, frozen=True, kw_only=True):
@@ -35,9 +37,13 @@ class UserRow(Struct, frozen=True, kw_only=True):
 async def find_owner(connection: Connection, customer_id: str) -> CustomerOwner | None:
     """The user a Stripe customer belongs to; None: no row of ours holds its id."""
     row = await connection.fetchrow(
-        "SELECT project, user_key FROM stripe_customers WHERE stripe_customer_id = $1", customer_id
+        """
+        SELECT c.project, c.user_key, u.erased_at IS NOT NULL AS is_erased
+        FROM stripe_customers c JOIN users u USING (user_key) WHERE c.stripe_customer_id = $1
+        """,
+        customer_id,
     )
-    return None if row is None else CustomerOwner(project=row["project"], user_key=row["user_key"])
+    return None if row is None else CustomerOwner(**row)
 
 
 async def has_unlinked(connection: Connection, ref: UUID) -> bool:
@@ -80,6 +86,22 @@ async def find_user(connection: Connection, project: str, user_id: str) -> UserR
         user_id,
     )
     return None if row is None else UserRow(**row)
+
+
+async def find_name(connection: Connection, user_key: int) -> str:
+    """The user_id; raises LookupError where there is no such user."""
+    return (await load_user(connection, user_key)).user_id
+
+
+async def load_user(connection: Connection, user_key: int) -> LockedUser:
+    """As `lock_user`, without the lock: for who only looks, or holds it."""
+    row = await connection.fetchrow(
+        "SELECT user_key, project, user_id, catalog_version, clock_at FROM users WHERE user_key = $1",
+        user_key,
+    )
+    if row is None:
+        raise LookupError(f"user_key {user_key} does not exist")
+    return LockedUser(**row)
 
 
 async def set_clock(connection: Connection, user_key: int, frozen_at: datetime) -> None:

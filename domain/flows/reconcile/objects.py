@@ -56,7 +56,9 @@ async def compare(account: Account, scope: Scope, kind: str, answers: Sequence[A
         ours = [
             (one, known[customer])
             for one in whole
-            if (customer := customers_of[str(one["id"])]) is not None and customer in known
+            if (customer := customers_of[str(one["id"])]) is not None
+            and customer in known
+            and not known[customer].is_erased
         ]
         covered = [(one, customer) for one, customer in ours if scope.covers(customer)]
         ready = [one for one, customer in covered if not customer.is_pending]
