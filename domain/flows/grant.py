@@ -1,23 +1,22 @@
 """Grant: an operator gives or takes something, and every answer of the user says so before the call ends."""
 
-import secrets
 from datetime import datetime
 from difflib import get_close_matches
-from hashlib import sha256
 
 import msgspec
 from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import FieldError, Invalid, Unknown
+from domain.flows.make_user import lock_or_make_user
 from domain.flows.read_catalog import Head, find_head
 from domain.flows.recompute import before_commit, publish, recompute_user
 from domain.flows.record_action import Operator
-from domain.flows.write_grants import ACTION, Written, key_reused, write_grants
+from domain.flows.write_grants import ACTION, Written, digest_of, key_reused, new_grant, write_grants
 from domain.model import FeatureValue, Grant, GrantEffect
-from domain.rules.new_grant import GrantWish, judge_grant
+from domain.rules.new_grant import GrantWish
 from domain.rules.outranked import Outranking, describe_outranking
-from domain.store import audit, catalogs, checkouts, customers, grants
+from domain.store import audit, catalogs, customers, grants
 from domain.store.customers import LockedUser
 from domain.store.grants import KeyedGrant, NewGrant
 from domain.store.session import Connection
@@ -29,8 +28,6 @@ log = get_logger()
 
 #: As at the doors (docs/api.md).
 USER_ID_LENGTH = 255
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -82,6 +79,7 @@ async def grant(
 
     Raises:
         Unknown: there is no such project.
+        Conflict: the user was erased.
         Invalid: what cannot be, by name; or the idempotency key stands for another call.
         Unavailable: Postgres is away; with an idempotency key asking again is safe.
     """
@@ -89,14 +87,14 @@ async def grant(
     digest = digest_of(user_id, wish)
     async with context.database.transaction() as connection:
         head = await require_head(connection, project)
-        user = await _lock_or_make_user(connection, project, user_id)
+        user = await _lock_or_make_user(context, connection, project, user_id)
         now = user.clock_at or await context.now(connection)
         kept = await _find_kept(connection, project, idempotency_key, digest, now)
         if kept is not None:
             recomputed = await recompute_user(context, connection, user.user_key, cause="grant")
             given = await _given_before(connection, project, kept)
         else:
-            new = _new_grant(head, user, wish, operator, now, idempotency_key=idempotency_key, digest=digest)
+            new = new_grant(head, user, wish, operator, now, idempotency_key=idempotency_key)
             written = await write_grants(
                 context, connection, head, [new], user_id=user_id, operator=operator, now=now
             )
@@ -107,11 +105,6 @@ async def grant(
     if kept is None:
         log.info("grant_created", grant_id=given.id, user_key=user.user_key, effect=given.effect)
     return Granted(given=given, is_replayed=kept is not None, is_published=is_published)
-
-
-def digest_of(user_id: str, wish: GrantWish) -> bytes:
-    """What an idempotency key stands for: the same words for the same user."""
-    return sha256(_encode([user_id, wish])).digest()
 
 
 def refuse_impossible_user(user_id: str) -> None:
@@ -131,8 +124,10 @@ async def require_head(connection: Connection, project: str) -> Head:
     return head
 
 
-async def _lock_or_make_user(connection: Connection, project: str, user_id: str) -> LockedUser:
-    user_key = await checkouts.lock_or_insert_user(connection, project, user_id)
+async def _lock_or_make_user(
+    context: Context, connection: Connection, project: str, user_id: str
+) -> LockedUser:
+    user_key = await lock_or_make_user(context, connection, project, user_id)
     return await customers.lock_user(connection, user_key)
 
 
@@ -145,27 +140,6 @@ async def _find_kept(
     if kept is not None and kept.request_sha256 != digest:
         raise key_reused()
     return kept
-
-
-def _new_grant(
-    head: Head,
-    user: LockedUser,
-    wish: GrantWish,
-    operator: Operator,
-    now: datetime,
-    *,
-    idempotency_key: str | None,
-    digest: bytes,
-) -> NewGrant:
-    return NewGrant(
-        grant=judge_grant(head.catalog, wish, grant_id="gr_" + secrets.token_hex(12), now=now),
-        project=user.project,
-        user_key=user.user_key,
-        reason=wish.reason.strip(),
-        actor=operator.actor,
-        idempotency_key=idempotency_key,
-        request_sha256=None if idempotency_key is None else digest,
-    )
 
 
 def _given_now(new: NewGrant, user_id: str, written: Written) -> Given:

@@ -14,6 +14,10 @@ from domain.store.grants import GrantRow, GrantState
 __all__ = ["GrantPage", "GrantState", "ListedGrant", "list_grants"]
 
 MOST = 100
+#: Nobody plans further, and the arithmetic of times must not leave the calendar.
+LONGEST = timedelta(days=3660)
+#: What a cursor of the list by end begins with: a place in one list is none in the other.
+BY_END = "e"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,31 +52,62 @@ async def list_grants(
     *,
     user_id: str | None = None,
     state: GrantState | None = None,
+    expiring_within: timedelta | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> GrantPage:
     """Grants of a project, newest first. `cursor` is the `next_cursor` of the page before.
 
+    `expiring_within`: only those that are to end by themselves within so long from now, the next one first.
+
     Raises:
         Unknown: there is no such project.
-        Invalid: a limit outside 1 to 100, a user that cannot be, a cursor that is none of ours.
+        Invalid: a limit outside 1 to 100, a user that cannot be, a cursor that is none of this list, a span
+            that no grant can have, a state that has no end to come.
     """
     if user_id is not None:
         refuse_impossible_user(user_id)
-    if not 1 <= limit <= MOST:
-        raise Invalid("This page cannot be.", errors=(FieldError("limit", f"1 to {MOST}"),))
-    before = _read_cursor(cursor) if cursor is not None else None
+    _refuse_impossible(limit, state, expiring_within)
+    mark = "" if expiring_within is None else BY_END
+    place = _read_cursor(cursor, mark) if cursor is not None else None
     async with context.database.connection() as connection:
         await require_head(connection, project)
         now = await context.now(connection)
-        rows = await grants.list_page(
-            connection, project, now, user_id=user_id, state=state, before=before, limit=limit + 1
-        )
+        if expiring_within is None:
+            rows = await grants.list_page(
+                connection, project, now, user_id=user_id, state=state, before=place, limit=limit + 1
+            )
+        else:
+            rows = await grants.list_expiring(
+                connection,
+                project,
+                now,
+                within=expiring_within,
+                user_id=user_id,
+                state=state,
+                after=place,
+                limit=limit + 1,
+            )
     page = rows[:limit]
     return GrantPage(
         data=[_listed(row) for row in page],
-        next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None,
+        next_cursor=_write_cursor(page[-1], mark) if len(rows) > limit else None,
     )
+
+
+def _refuse_impossible(limit: int, state: GrantState | None, expiring_within: timedelta | None) -> None:
+    wrong = []
+    if not 1 <= limit <= MOST:
+        wrong.append(FieldError("limit", f"1 to {MOST}"))
+    if expiring_within is not None:
+        if not timedelta() < expiring_within <= LONGEST:
+            wrong.append(FieldError("expiring_within_s", f"more than 0, and at most {LONGEST.days} days"))
+        if state in {"expired", "revoked"}:
+            wrong.append(
+                FieldError("state", f"what is {state} ends no more: active or scheduled, or leave it out")
+            )
+    if wrong:
+        raise Invalid("This page cannot be.", errors=tuple(wrong))
 
 
 def _listed(row: GrantRow) -> ListedGrant:
@@ -95,15 +130,16 @@ def _listed(row: GrantRow) -> ListedGrant:
     )
 
 
-def _write_cursor(row: GrantRow) -> str:
-    """Microseconds and id: nothing that a URL would have to escape."""
-    return f"{(row.grant.created_at - _EPOCH) // timedelta(microseconds=1)}.{row.grant.grant_id}"
+def _write_cursor(row: GrantRow, mark: str) -> str:
+    """Microseconds and id: nothing that a URL would have to escape; marked where it is about the ends."""
+    at = row.grant.expires_at if mark == BY_END and row.grant.expires_at else row.grant.created_at
+    return f"{mark}{(at - _EPOCH) // timedelta(microseconds=1)}.{row.grant.grant_id}"
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    micros, _, grant_id = cursor.partition(".")
+def _read_cursor(cursor: str, mark: str) -> tuple[datetime, str]:
+    micros, _, grant_id = cursor.removeprefix(mark).partition(".")
     try:
-        if not (micros.isascii() and micros.isdigit() and grant_id):
+        if not (cursor.startswith(mark) and micros.isascii() and micros.isdigit() and grant_id):
             raise ValueError
         return _EPOCH + timedelta(microseconds=int(micros)), grant_id
     except (ValueError, OverflowError) as error:

@@ -1,8 +1,11 @@
 """Write grants of one user under its lock: rows, new answers and an audit row each, in one transaction."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 
+import msgspec
 from msgspec import Struct
 
 from domain.context import Context
@@ -11,12 +14,16 @@ from domain.flows.read_catalog import Head
 from domain.flows.recompute import Recomputed, recompute_user
 from domain.flows.record_action import Operator, record_action
 from domain.rules.answer import answer_at
+from domain.rules.new_grant import GrantWish, judge_grant
 from domain.rules.outranked import Outranking, list_outranking
 from domain.store import grants
+from domain.store.customers import LockedUser
 from domain.store.grants import NewGrant
 from domain.store.session import Connection
 
 ACTION = "grant.create"
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -60,6 +67,37 @@ async def write_grants(
     for one in new:
         await _record(connection, operator, one, written, {} if batch is None else {"batch": batch})
     return written
+
+
+def new_grant(
+    head: Head,
+    user: LockedUser,
+    wish: GrantWish,
+    operator: Operator,
+    now: datetime,
+    *,
+    idempotency_key: str | None = None,
+    grant_id: str | None = None,
+) -> NewGrant:
+    """A row to be written. `grant_id` None: a new one. Raises: Invalid, naming everything that cannot be."""
+    return NewGrant(
+        grant=judge_grant(head.catalog, wish, grant_id=grant_id or new_grant_id(), now=now),
+        project=user.project,
+        user_key=user.user_key,
+        reason=wish.reason.strip(),
+        actor=operator.actor,
+        idempotency_key=idempotency_key,
+        request_sha256=None if idempotency_key is None else digest_of(user.user_id, wish),
+    )
+
+
+def new_grant_id() -> str:
+    return "gr_" + secrets.token_hex(12)
+
+
+def digest_of(user_id: str, wish: GrantWish) -> bytes:
+    """What an idempotency key stands for: the same words for the same user."""
+    return sha256(_encode([user_id, wish])).digest()
 
 
 def versions_at(recomputed: Recomputed, user_id: str, now: datetime) -> dict[str, int]:

@@ -6,7 +6,7 @@
 A state is never stored: it is a question to the row and the user's present moment.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -63,7 +63,7 @@ _STATE = """
 _ROWS = f"""
     SELECT g.grant_id, g.effect, g.target_kind, g.target, g.value::text AS value, g.created_at, g.starts_at,
            g.expires_at, g.revoked_at, g.user_key, u.user_id, g.reason, g.actor, g.revoked_by,
-           g.revoke_reason, {_STATE} AS state, g.request_sha256
+           g.revoke_reason, {_STATE} AS state, g.idempotency_key, g.request_sha256
     FROM grants g JOIN users u USING (user_key)
 """
 
@@ -108,6 +108,22 @@ async def find_keyed(
         f"{_ROWS} WHERE g.project = $2 AND g.idempotency_key = $3", now, project, idempotency_key
     )
     return None if row is None else KeyedGrant(row=_row(row), request_sha256=row["request_sha256"])
+
+
+async def list_keyed(
+    connection: Connection, project: str, idempotency_keys: list[str], now: datetime
+) -> dict[str, KeyedGrant]:
+    """The grants that these keys have made, by key."""
+    rows = await connection.fetch(
+        f"{_ROWS} WHERE g.project = $2 AND g.idempotency_key = ANY($3::text[])",
+        now,
+        project,
+        idempotency_keys,
+    )
+    return {
+        row["idempotency_key"]: KeyedGrant(row=_row(row), request_sha256=row["request_sha256"])
+        for row in rows
+    }
 
 
 async def find_holder(connection: Connection, project: str, grant_id: str) -> int | None:
@@ -177,6 +193,42 @@ async def list_page(
         state,
         before[0] if before else None,
         before[1] if before else None,
+        limit,
+    )
+    return [_row(row) for row in rows]
+
+
+async def list_expiring(
+    connection: Connection,
+    project: str,
+    now: datetime,
+    *,
+    within: timedelta,
+    user_id: str | None = None,
+    state: GrantState | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int = 50,
+) -> list[GrantRow]:
+    """Grants whose end comes within that time from now, the next one first.
+
+    `after` is (expires_at, grant_id) of the last row of the page before.
+    """
+    rows = await connection.fetch(
+        f"""
+        {_ROWS}
+        WHERE g.project = $2 AND g.revoked_at IS NULL
+          AND g.expires_at > coalesce(u.clock_at, $1) AND g.expires_at <= coalesce(u.clock_at, $1) + $3
+          AND ($4::text IS NULL OR u.user_id = $4) AND ($5::text IS NULL OR {_STATE} = $5)
+          AND ($6::timestamptz IS NULL OR (g.expires_at, g.grant_id) > ($6, $7))
+        ORDER BY g.expires_at, g.grant_id LIMIT $8
+        """,
+        now,
+        project,
+        within,
+        user_id,
+        state,
+        after[0] if after else None,
+        after[1] if after else None,
         limit,
     )
     return [_row(row) for row in rows]

@@ -32,3 +32,16 @@ async def list_users(connection: Connection, project: str, after: int, limit: in
         limit,
     )
     return [UserRow(**row) for row in rows]
+
+
+async def list_clocks(connection: Connection, project: str, user_ids: list[str]) -> dict[str, datetime]:
+    """By user_id: the frozen time of those who are on a Stripe test clock."""
+    rows = await connection.fetch(
+        """
+        SELECT user_id, clock_at FROM users
+        WHERE project = $1 AND user_id = ANY($2::text[]) AND clock_at IS NOT NULL
+        """,
+        project,
+        user_ids,
+    )
+    return {row["user_id"]: row["clock_at"] for row in rows}

@@ -1,6 +1,6 @@
 """`POST /api/v1/admin/grant` and `/revoke`, `GET /api/v1/admin/grants`: operators' exceptions."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, get_args
 
 from msgspec import UNSET, Meta, UnsetType
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from domain.errors import FieldError, Invalid
 from domain.flows.grant import Given, GrantWish, grant
-from domain.flows.list_grants import GrantPage, GrantState, list_grants
+from domain.flows.list_grants import LONGEST, GrantPage, GrantState, list_grants
 from domain.flows.revoke import ByGrant, ByTarget, Revoked, revoke
 from domain.model import FeatureValue, GrantEffect, GrantTarget
 from ingress.operation import Call, Example, operation
@@ -18,6 +18,10 @@ from ingress.wire import NoQuery, PageQuery, UserId, WireStruct
 #: A key of the catalog, or a grant's id. Postgres cannot store NUL.
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
+
+
+#: Ten years.
+MOST_SECONDS = LONGEST // timedelta(seconds=1)
 
 
 class TargetBody(WireStruct, frozen=True):
@@ -55,6 +59,10 @@ class RevokeBody(WireStruct, frozen=True):
 class GrantsQuery(PageQuery, frozen=True):
     user_id: UserId | None = None
     state: GrantState | Literal["all"] = "all"
+    #: Only those that end by themselves within so many seconds from now, the next one first.
+    expiring_within_s: (
+        Annotated[int, Meta(ge=1, le=MOST_SECONDS, description=f"1 to {MOST_SECONDS}")] | None
+    ) = None
 
 
 @operation(
@@ -133,6 +141,9 @@ async def get_grants(call: Call[GrantsQuery, None]) -> Response:
         call.project,
         user_id=asked.user_id,
         state=None if asked.state == "all" else asked.state,
+        expiring_within=(
+            None if asked.expiring_within_s is None else timedelta(seconds=asked.expiring_within_s)
+        ),
         cursor=asked.cursor,
         limit=asked.limit,
     )

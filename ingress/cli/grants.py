@@ -1,4 +1,4 @@
-"""`tollhouse grant`, `revoke` and `grants`: an operator's exceptions from a terminal."""
+"""`tollhouse grant` and `revoke`: an operator's exceptions from a terminal."""
 
 import getpass
 import re
@@ -7,22 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import click
-import msgspec
-from msgspec import UNSET, UnsetType
 
 from domain.errors import FieldError, Invalid
 from domain.flows.grant import Granted, GrantWish
 from domain.flows.grant import grant as make_grant
 from domain.flows.idempotency import KEY_LENGTH
-from domain.flows.list_grants import GrantState, list_grants
+from domain.flows.import_grants import read_value
 from domain.flows.record_action import Operator
 from domain.flows.revoke import ByGrant, ByTarget, Ending
 from domain.flows.revoke import revoke as end_grants
-from domain.model import FeatureValue, GrantEffect, GrantTarget
+from domain.model import GrantEffect, GrantTarget
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 EFFECTS: tuple[GrantEffect, ...] = get_args(GrantEffect)
-STATES: tuple[GrantState, ...] = get_args(GrantState)
 
 #: Where a command has stored new answers, and the cache has not taken them.
 UNPUBLISHED = (
@@ -93,7 +90,7 @@ async def grant(
         effect=effect,
         target_kind=kind,
         target=target,
-        value=_read_value(value),
+        value=read_value(value),
         starts_at=read_instant("--starts", starts, now),
         expires_at=read_instant("--expires", expires, now),
         reason=reason,
@@ -182,46 +179,6 @@ def _print_ended(ending: Ending) -> None:
         click.echo(revoked.hint)
 
 
-@click.command()
-@click.argument("user_id", metavar="[USER]", required=False)
-@project_option
-@click.option("--state", type=click.Choice([*STATES, "all"]), default="all", show_default=True)
-@click.option("--cursor", help="The next_cursor of the page before.")
-@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
-@json_option
-@command
-async def grants(
-    *, user_id: str | None, project: str, state: str, cursor: str | None, limit: int, as_json: bool
-) -> None:
-    """List the grants of a project, or of USER, newest first."""
-    wanted = next((known for known in STATES if known == state), None)
-    async with opened() as context:
-        page = await list_grants(context, project, user_id=user_id, state=wanted, cursor=cursor, limit=limit)
-    if as_json:
-        print_json(page)
-        return
-    print_table(
-        ("grant", "user", "state", "effect", "target", "value", "starts", "expires", "by", "reason"),
-        [
-            (
-                listed.id,
-                listed.user_id,
-                listed.state,
-                listed.effect,
-                " ".join(f"{kind} {key}" for kind, key in listed.target.items()),
-                "" if listed.value is None else msgspec.json.encode(listed.value).decode(),
-                listed.starts_at.isoformat(timespec="seconds"),
-                "never" if listed.expires_at is None else listed.expires_at.isoformat(timespec="seconds"),
-                listed.actor,
-                listed.reason,
-            )
-            for listed in page.data
-        ],
-    )
-    if page.next_cursor:
-        click.echo(f"More: add --cursor {page.next_cursor}", err=True)
-
-
 def this_operator() -> Operator:
     """Whoever sits at the terminal."""
     return Operator(actor=f"cli:{_os_user()}")
@@ -248,19 +205,6 @@ def _one_target(
     if len(found) != 1:
         raise _refused("--feature", "name exactly one of --feature, --plan, --app, --whole-project")
     return found[0]
-
-
-def _read_value(text: str | None) -> FeatureValue | UnsetType:
-    """JSON where it is some, `unlimited`, else the word itself."""
-    if text is None:
-        return UNSET
-    if text in {"unlimited", "null"}:
-        # Refusals name `null`, as the API takes it.
-        return None
-    try:
-        return msgspec.json.decode(text, type=bool | int | str | list[str])
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return text
 
 
 def read_instant(option: str, text: str | None, now: datetime) -> datetime | None:

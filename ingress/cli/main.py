@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recover": ("recover", "Bring a deployment up after the restore of an older database."),
     "backfill": ("backfill", "Bring the customers of an existing Stripe account in, and what they bought."),
     "dead": ("dead", "See what gave up, retry it, or discard it."),
+    "seed": ("local", "Fill the local deployment with users and their histories."),
     "local": ("local", "Run everything on this machine, without Docker or a Stripe account."),
 }
 

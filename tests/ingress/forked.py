@@ -17,6 +17,7 @@ PRELOADED = [
     "ingress.cli.events",
     "ingress.cli.explain",
     "ingress.cli.grants",
+    "ingress.cli.grant_lists",
     "ingress.cli.keys",
     "ingress.cli.customers",
     "ingress.cli.catalog.group",
