@@ -12,6 +12,7 @@ from deploy.local.deployment import Choices, run_deployment
 from deploy.local.environment import ROOT
 from deploy.local.lock import AlreadyRunning
 from deploy.local.processes import ProcessFailed
+from deploy.local.seed.run import run_seed
 from deploy.local.web import NoAnswer
 
 STATE = click.option(
@@ -107,6 +108,26 @@ def down(*, state: Path) -> None:
 def demo(*, state: Path) -> None:
     """Watch a purchase become an entitlement; keeps its data in --state/demo, emptied at each start."""
     sys.exit(run_demo(state / "demo", click.echo))
+
+
+@local.command()
+@STATE
+@click.option("--users", type=click.IntRange(1, 100_000), default=100, show_default=True, help="How many.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="The same number makes the same histories; they end at the present.",
+)
+def seed(*, state: Path, users: int, seed: int) -> None:
+    """Fill the deployment that runs in --state with users and their histories.
+
+    Trials, renewals, failed payments, refunds, disputes, passes, plan changes and grants in both projects of
+    the sample catalog, made as users make them: by checkouts, on the simulated Stripe's pages and clocks, by
+    webhooks and workers. Refuses without the simulator.
+    """
+    sys.exit(run_seed(state.absolute(), users, seed, click.echo))
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, str]:
