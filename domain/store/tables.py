@@ -175,10 +175,17 @@ users = Table(
     Column(
         "erased_at", INSTANT, comment="then user_id is a keyed hash of what it was, and nothing gives access"
     ),
+    Column(
+        "went_to",
+        BigInteger,
+        ForeignKey("users.user_key"),
+        comment="user_key that has what this one had: renamed or merged; null: nothing went away",
+    ),
     CheckConstraint("char_length(user_id) BETWEEN 1 AND 255", name="user_id_length"),
     UniqueConstraint("project", "user_id"),
     UniqueConstraint("user_key", "project"),
     Index("users_behind_idx", "project", "catalog_version"),
+    Index("users_went_to_idx", "went_to", postgresql_where=text("went_to IS NOT NULL")),
     Index("users_boundary_idx", "next_boundary_at", postgresql_where=text("next_boundary_at IS NOT NULL")),
     comment="Persons, teams or accounts, as their project names them",
 )

@@ -1,4 +1,4 @@
-"""when a user was erased, and operators' words about one who was"""
+"""when a user was erased and whose another's things are now, and operators' words about who was erased"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,19 @@ def upgrade() -> None:
             nullable=True,
             comment="then user_id is a keyed hash of what it was, and nothing gives access",
         ),
+    )
+    op.add_column(
+        "users",
+        sa.Column(
+            "went_to",
+            sa.BigInteger(),
+            nullable=True,
+            comment="user_key that has what this one had: renamed or merged; null: nothing went away",
+        ),
+    )
+    op.create_foreign_key(op.f("users_went_to_fkey"), "users", "users", ["went_to"], ["user_key"])
+    op.create_index(
+        "users_went_to_idx", "users", ["went_to"], postgresql_where=sa.text("went_to IS NOT NULL")
     )
     _let_words_go()
 
