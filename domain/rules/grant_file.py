@@ -8,7 +8,6 @@ One row of names first, in any order; columns that are not REQUIRED may be left 
 """
 
 import csv
-import io
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal, TypeVar, cast, get_args
@@ -86,7 +85,7 @@ def _nothing(*faults: FieldError) -> GrantFile:
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of every row that is not blank. Raises: csv.Error."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader([f"{one}\n" for one in text.removesuffix("\n").split("\n")], strict=True)
     line = 1
     try:
         for cells in reader:
@@ -94,7 +93,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, [cell.strip() for cell in cells]
             line = reader.line_num + 1
     except csv.Error as error:
-        raise csv.Error(f"line {reader.line_num}: {error}") from error
+        raise csv.Error(f"line {line}: {error}") from error
 
 
 def _header_faults(line: int, names: list[str]) -> list[FieldError]:
