@@ -147,18 +147,23 @@ async def move_import(
     return rows_changed(status) == 1
 
 
-async def count_linked(connection: Connection, project: str, import_id: str, linked: int) -> None:
-    """Add to the customers linked, in the transaction that links them: a process that dies forgets none."""
-    await connection.execute(
+async def count_linked(connection: Connection, project: str, import_id: str, token: str, linked: int) -> bool:
+    """Add to the customers linked, in the transaction that links them: a process that dies forgets none.
+
+    False: the lease was lost, and another is at it.
+    """
+    status = await connection.execute(
         """
         UPDATE imports SET counts = (counts::jsonb || jsonb_build_object(
-            'linked', coalesce((counts ->> 'linked')::int, 0) + $3::int))::json
-        WHERE project = $1 AND import_id = $2
+            'linked', coalesce((counts ->> 'linked')::int, 0) + $4::int))::json
+        WHERE project = $1 AND import_id = $2 AND lease_token = $3 AND state = 'running'
         """,
         project,
         import_id,
+        token,
         linked,
     )
+    return rows_changed(status) == 1
 
 
 async def release_import(connection: Connection, project: str, import_id: str, token: str) -> None:

@@ -12,7 +12,7 @@ from domain.errors import Conflict, Throttled, Unavailable, Unknown
 from domain.flows.backfill.customers import take_absent, take_customers
 from domain.flows.backfill.objects import take_objects
 from domain.flows.backfill.stages import ABSENT, CUSTOMERS, OBJECTS, STAGES, stage_after
-from domain.flows.backfill.step import LeaseLost, Step, Taken, add
+from domain.flows.backfill.step import LeaseLost, Step, Taken, add, lost
 from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.reconcile.look import Account
@@ -159,7 +159,7 @@ class _Runner:
                 counts=counts,
             )
         if not is_ours:
-            raise LeaseLost(f"{self._import_id} is being carried out by another process.")
+            raise lost(self._import_id)
         if stage is None:
             await self.end("done", None)
         self._show_progress(row.stage, taken)

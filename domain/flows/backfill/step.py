@@ -1,7 +1,9 @@
 """One step of an import: what it works with, and what it has come to."""
 
+import asyncio
+from collections.abc import Awaitable, Sequence
 from collections.abc import Mapping as Mapped
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -13,10 +15,18 @@ from domain.store.imports import ImportCounts, ImportRow
 from domain.store.session import Connection
 
 Answer = Mapped[str, Any]
+T = TypeVar("T")
+
+#: Transactions of one step at once; a process has ten connections.
+TRANSACTIONS = 6
 
 
 class LeaseLost(Unavailable):
     """Another process goes on with this import: nothing of this step was written."""
+
+
+def lost(import_id: str) -> LeaseLost:
+    return LeaseLost(f"{import_id} is being carried out by another process.")
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -32,7 +42,28 @@ class Step(Struct, frozen=True, kw_only=True):
     async def hold(self, connection: Connection) -> None:
         """Raises LeaseLost: whoever has the import now writes, we do not."""
         if not await imports.is_held(connection, self.row.project, self.row.import_id, self.token):
-            raise LeaseLost(f"{self.row.import_id} is being carried out by another process.")
+            raise lost(self.row.import_id)
+
+    async def count_linked(self, connection: Connection, linked: int) -> None:
+        """The last statement of a transaction: others that link wait for its row. Raises LeaseLost."""
+        row = self.row
+        if not await imports.count_linked(connection, row.project, row.import_id, self.token, linked):
+            raise lost(row.import_id)
+
+
+async def all_of(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Do it a few at a time, and wait for all: none may go on when its step has failed and is taken again."""
+    gate = asyncio.Semaphore(TRANSACTIONS)
+
+    async def one_of(one: Awaitable[T]) -> T:
+        async with gate:
+            return await one
+
+    ended = await asyncio.gather(*(one_of(one) for one in work), return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 class Taken(Struct, frozen=True, kw_only=True):

@@ -4,14 +4,13 @@ A page is older than whatever was synced since it was read. With the customer's 
 wait or were done since then tell: such a customer is not written, and its sync is wished for instead.
 """
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
-from domain.flows.backfill.step import Step
+from domain.flows.backfill.step import Step, all_of
 from domain.flows.book_revenue import book_revenue
 from domain.flows.fetch import Fetched
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
@@ -27,10 +26,8 @@ from domain.telemetry import get_logger
 
 log = get_logger()
 
-#: Customers of one transaction: a delivery for one of them waits as long as it takes, some 0.2 s.
-WRITTEN_AT_ONCE = 25
-#: Transactions at once; a process has ten connections.
-TRANSACTIONS = 4
+#: Customers of one transaction: a delivery for one of them waits as long as it takes, some 0.1 s.
+WRITTEN_AT_ONCE = 10
 CAUSE = "import"
 
 
@@ -57,18 +54,7 @@ async def write_parts(step: Step, parts: Sequence[Part], read_at: datetime) -> W
     """
     ordered = sorted(parts, key=lambda part: part.customer_id)
     chunks = [ordered[at : at + WRITTEN_AT_ONCE] for at in range(0, len(ordered), WRITTEN_AT_ONCE)]
-    gate = asyncio.Semaphore(TRANSACTIONS)
-
-    async def write_one(chunk: Sequence[Part]) -> Written:
-        async with gate:
-            return await _write_chunk(step, chunk, read_at)
-
-    # Every one is waited for: none may go on when the step has failed and is taken again.
-    ended = await asyncio.gather(*(write_one(chunk) for chunk in chunks), return_exceptions=True)
-    for one in ended:
-        if isinstance(one, BaseException):
-            raise one
-    written = [one for one in ended if isinstance(one, Written)]
+    written = await all_of([_write_chunk(step, chunk, read_at) for chunk in chunks])
     await step.context.faults.reach("backfill.written")
     return Written(
         left=sum(one.left for one in written), owed=tuple(target for one in written for target in one.owed)
