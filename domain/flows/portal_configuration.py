@@ -128,17 +128,22 @@ async def plan_portals(
         Throttled: the read budget has no slot for minutes.
         Unavailable: Stripe or Postgres is away, or the key may not read configurations.
     """
-    gateway = context.stripe_or_raise
-    listed = gateway.read_list(PATH, patient_budget(context, PATIENCE_S), expand=SHOW_PRODUCTS)
-    found = [one async for one in listed]
+    found = await read_configurations(context)
     changes = (
         compare_portal(
             catalog,
             portal_settings(catalog, coming_prices(planned, project)),
             found,
             env=context.settings.env,
-            mode=gateway.mode,
+            mode=context.stripe_or_raise.mode,
         )
         for project, catalog in sorted(given.items())
     )
     return tuple(change for change in changes if change is not None)
+
+
+async def read_configurations(context: Context) -> list[JsonObject]:
+    """All of the account, with the products that can be switched to; errors as `plan_portals`."""
+    reserve = patient_budget(context, PATIENCE_S)
+    listed = context.stripe_or_raise.read_list(PATH, reserve, expand=SHOW_PRODUCTS)
+    return [one async for one in listed]

@@ -26,6 +26,14 @@ async def find_head(connection: Connection, project: str) -> Head | None:
     return await _decoded(connection, await catalogs.find_head(connection, project))
 
 
+async def list_heads(connection: Connection) -> dict[str, Head]:
+    """By project: every catalog in force."""
+    heads = {
+        project: await find_head(connection, project) for project in await catalogs.list_projects(connection)
+    }
+    return {project: head for project, head in heads.items() if head is not None}
+
+
 async def find_version(connection: Connection, project: str, version: int) -> Head | None:
     """One version as it was when it was the head; None: there is no such version."""
     return await _decoded(connection, await catalogs.find_version(connection, project, version))

@@ -46,6 +46,13 @@ async def read_stripe_catalog(context: Context, catalogs: Mapping[str, Catalog])
     return StripeFound(products=products, prices=prices)
 
 
+async def read_whole_account(context: Context) -> StripeFound:
+    """Every product and price there is, archived ones too; errors as `read_stripe_catalog`."""
+    reserve = patient_budget(context, PATIENCE_S)
+    products = {one.id: one async for one in _products(context, reserve)}
+    return StripeFound(products=products, prices={one.id: one async for one in _prices(context, reserve)})
+
+
 async def _products(context: Context, reserve: Reserve) -> AsyncIterator[StripeProduct]:
     async for row in context.stripe_or_raise.read_list("/v1/products", reserve):
         yield StripeProduct(

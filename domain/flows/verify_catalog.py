@@ -7,9 +7,9 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Unknown
 from domain.flows.apply_catalog import StripeChange, StripeNote, StripePlan, plan_stripe
-from domain.flows.read_catalog import find_head
+from domain.flows.read_catalog import list_heads
 from domain.rules.catalog import Catalog
-from domain.store import billing, catalogs
+from domain.store import billing
 
 __all__ = ["SoldElsewhere", "StripeChange", "StripeNote", "StripePlan", "Verified", "verify_catalog"]
 
@@ -62,10 +62,7 @@ async def _read_heads(
     given: dict[str, Catalog] = {}
     heads: dict[tuple[str, str, str], str] = {}
     async with context.database.snapshot() as connection:
-        for project in await catalogs.list_projects(connection):
-            head = await find_head(connection, project)
-            if head is None:
-                continue
+        for project, head in (await list_heads(connection)).items():
             versions[project], given[project] = head.version, head.catalog
             sold = await billing.list_head_prices(connection, project, sorted(head.catalog.plans))
             heads |= {(project, *key): price_id for key, price_id in sold.items()}

@@ -17,7 +17,7 @@ from domain.flows.confirm_live import require_confirmation
 from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.read_budget import patient_budget
 from domain.rules.catalog import StripeChange, StripeNote
-from domain.rules.endpoint import EndpointPlan, EndpointWanted, compare_endpoints
+from domain.rules.endpoint import Endpoint, EndpointPlan, EndpointWanted, choose_endpoint, compare_endpoints
 from domain.rules.events import OLD_NAMES, USED
 from domain.settings import Secret
 from domain.stripe_gateway import API_VERSION, JsonObject, Reserve
@@ -46,6 +46,13 @@ async def plan_endpoint(context: Context) -> EndpointPlan | None:
     if not context.settings.webhook_url:
         return None
     return compare_endpoints(await _read_endpoints(context), _wanted(context))
+
+
+async def find_endpoint(context: Context) -> Endpoint | None:
+    """The one that leads here; None: there is none, or TOLLHOUSE_WEBHOOK_URL does not say where. As above."""
+    if not context.settings.webhook_url:
+        return None
+    return choose_endpoint(await _read_endpoints(context), _wanted(context))
 
 
 async def set_endpoint(context: Context, change: StripeChange) -> MadeEndpoint | None:

@@ -69,12 +69,17 @@ def compare_endpoints(found: Sequence[Endpoint], wanted: EndpointWanted) -> Endp
     each event, which is counted once.
     """
     here = [one for one in found if leads_here(one, wanted.url)]
-    fitting = [one for one in here if has_version(one, wanted.version)]
-    chosen = min(fitting, key=_first, default=None)
+    chosen = choose_endpoint(found, wanted)
     changes = _create(wanted, here) if chosen is None else _correct(chosen, wanted)
     left = () if chosen is None or changes else tuple(_retirable(found, chosen, wanted))
     others = (one for one in found if one not in here and not _is_ours(one, wanted.env))
     return EndpointPlan(changes=tuple(changes), retirable=left, unmanaged=tuple(map(_note_other, others)))
+
+
+def choose_endpoint(found: Sequence[Endpoint], wanted: EndpointWanted) -> Endpoint | None:
+    """The one that is to stay: of our version, enabled before others, the oldest. None: there is none."""
+    fitting = [one for one in found if leads_here(one, wanted.url) and has_version(one, wanted.version)]
+    return min(fitting, key=_first, default=None)
 
 
 def _first(endpoint: Endpoint) -> tuple[bool, int, str]:

@@ -151,6 +151,24 @@ async def test_stripe_is_planned_applied_and_verified_from_the_terminal(
         assert "Stripe is as the file says" in (await type_in("plan", str(file))).stdout
         assert answer(await type_in("verify", "--json"))["versions"] == {"acme": 1}
 
+        written = file.with_name("exported.toml")
+        exported = await type_in("export", "--output", str(written))
+        assert "2 plans; 0 comments" in exported.stderr
+        assert (await type_in("plan", "--exit-code", str(written))).returncode == 0
+        assert (await type_in("export", "--output", str(written))).returncode == 2
+
+        state = file.with_name("state.json")
+        state.write_text((await type_in("export", "--state")).stdout)
+        assert "sell and give the same" in (await type_in("parity", "--other", str(state))).stdout
+        state.write_text(state.read_text().replace("4900", "5900"))
+        differing = await type_in("parity", "--other", str(state))
+        assert differing.returncode == 2
+        assert [row.split() for row in differing.stdout.splitlines() if "team.month" in row] == [
+            ["in", "force", "acme", "price", "team.month", "amounts.usd", "4900", "5900"],
+            ["at", "Stripe", "acme", "price", "team.month", "amounts.usd", "4900", "5900"],
+        ]
+        assert (await type_in("parity", "--other", str(file))).returncode == 2
+
         account = stripe.account
         # Two that lead here: the younger one is the one too many.
         (first,) = account.rows["webhook_endpoint"].values()

@@ -122,10 +122,10 @@ def _compare_price(draft: _Draft, project: str, plan: Plan, price: Price, found:
     key = lookup_key(project, plan.key, price.key)
     holder = next((one for one in found.prices.values() if one.lookup_key == key), None)
     revisions = _revisions(project, plan, price, found)
-    fitting = [one for one in revisions if _has_terms(one, plan, price)]
+    fitting = [one for one in revisions if has_terms(one, plan, price)]
     if holder is not None and holder in fitting:
         _keep(draft, project, plan, price, holder)
-    elif imported := _imported(plan, price, found):
+    elif imported := find_imported(plan, price, found):
         draft.kept.add(imported.id)
         draft.sold.append(_sold(project, plan, price, imported.id))
     elif holder is not None and not is_ours(holder.metadata, project):
@@ -148,17 +148,17 @@ def _revisions(project: str, plan: Plan, price: Price, found: StripeFound) -> li
     return sorted(ours, key=lambda one: (one.created, one.id))
 
 
-def _has_terms(one: StripePrice, plan: Plan, price: Price) -> bool:
+def has_terms(one: StripePrice, plan: Plan, price: Price) -> bool:
     """Whether it asks for what the catalog says: Stripe's prices never change their amount."""
     recurring = None if price.interval is None else (price.interval, price.interval_count)
     asked = (plan.product_id, price.currency, price.amounts, recurring)
     return one.is_plain and (one.product, one.currency, one.amounts, one.recurring) == asked
 
 
-def _imported(plan: Plan, price: Price, found: StripeFound) -> StripePrice | None:
+def find_imported(plan: Plan, price: Price, found: StripeFound) -> StripePrice | None:
     """A listed legacy price that asks for the same: it is sold, as it is."""
     listed = (found.prices.get(price_id) for price_id in price.stripe_ids)
-    return next((one for one in listed if one and one.is_active and _has_terms(one, plan, price)), None)
+    return next((one for one in listed if one and one.is_active and has_terms(one, plan, price)), None)
 
 
 def _keep(draft: _Draft, project: str, plan: Plan, price: Price, holder: StripePrice) -> None:

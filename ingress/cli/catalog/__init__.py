@@ -1,6 +1,6 @@
 """`tollhouse catalog`: each verb in its own module."""
 
-from ingress.cli.catalog import apply, check, plan, retire, status, verify
+from ingress.cli.catalog import apply, check, export, parity, plan, retire, status, verify
 from ingress.cli.catalog.group import catalog
 
 for verb in (
@@ -8,6 +8,8 @@ for verb in (
     plan.plan,
     apply.apply,
     verify.verify,
+    export.export,
+    parity.parity,
     retire.retire_endpoint,
     status.status,
     check.schema,
