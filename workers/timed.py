@@ -75,8 +75,7 @@ class TimedJobs:
             return
         self._running.add(task)
         try:
-            while await self._take(job) and self._goes_on(clock):
-                continue
+            await self._take_turns(clock, job)
         except asyncio.CancelledError:
             # By `cut`: the end of this task is not the end of the process.
             if self._clock is clock:
@@ -87,13 +86,17 @@ class TimedJobs:
     def _goes_on(self, clock: AsyncIOScheduler) -> bool:
         return bool(clock.state == STATE_RUNNING) and self._clock is clock
 
-    async def _take(self, job: str) -> bool:
+    async def _take_turns(self, clock: AsyncIOScheduler, job: str) -> None:
+        """One, and those that follow it at once; what an operator asks for is done although it is paused."""
         order = self._orders.get(job)
         if order is not None and self._is_asked(order):
-            return await self._turns.take(job, asked_at=order.asked_at, asked_by=order.asked_by)
-        if order is not None and order.is_paused:
-            return False
-        return await self._turns.take(job)
+            asked_at, asked_by = order.asked_at, order.asked_by
+        elif order is not None and order.is_paused:
+            return
+        else:
+            asked_at, asked_by = None, None
+        while await self._turns.take(job, asked_at=asked_at, asked_by=asked_by) and self._goes_on(clock):
+            continue
 
     def _is_asked(self, order: Order) -> bool:
         return order.asked_at is not None and not self._notes.has_served(order.job, order.asked_at)

@@ -30,10 +30,11 @@ class Turns:
                 continue
 
     async def take(self, job: str, *, asked_at: datetime | None = None, asked_by: str | None = None) -> bool:
-        """One turn; whether there is more to do at once. What goes wrong is noted and logged."""
+        """One turn; whether the next follows at once. What goes wrong is noted and logged."""
         work = WORK[job]
         began_at = time.monotonic()
         done, error = await self._run(job, work, asked_by)
+        has_more = error is None and work.full is not None and done >= work.full
         turn = Turn(
             began_at=began_at,
             ended_at=time.monotonic(),
@@ -41,9 +42,10 @@ class Turns:
             error=error,
             asked_at=asked_at,
             asked_by=asked_by,
+            has_more=has_more,
         )
         self._notes.add(job, turn)
-        return error is None and work.full is not None and done >= work.full
+        return has_more
 
     async def _run(self, job: str, work: Work, asked_by: str | None) -> tuple[int, str | None]:
         try:

@@ -33,7 +33,7 @@ __all__ = ["Leadership", "Order", "name_process"]
 log = get_logger()
 
 #: Postgres ends the session of a scheduler that has said nothing for so long; it looks every second.
-SILENT_S = 10
+SILENT_S = 10.0
 #: Whoever got no answer for so long leads no more: well before Postgres gives the lock to another.
 LOOK_S = 4.0
 
@@ -46,10 +46,20 @@ def name_process() -> str:
 class Leadership:
     """Whether this process leads. `lost` is called at once when it does no more."""
 
-    def __init__(self, context: Context, name: str, *, lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        *,
+        lost: Callable[[], None],
+        silent_s: float = SILENT_S,
+        look_s: float = LOOK_S,
+    ) -> None:
         self._context = context
         self._name = name
         self._lost = lost
+        self._silence = {"idle_session_timeout": f"{silent_s * 1000:.0f}ms"}
+        self._look_s = look_s
         self._session: Session | None = None
         self._sessions = 0
         self._is_leading = False
@@ -64,7 +74,7 @@ class Leadership:
         Without Postgres nobody leads: that is no error here.
         """
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(self._look_s):
                 return await self._look()
         except (TollhouseError, TimeoutError) as error:
             if not isinstance(error, Unavailable | TimeoutError):
@@ -83,7 +93,7 @@ class Leadership:
         if self._session is None or self._session.is_over:
             self._sessions += 1
             self._session = await self._context.database.open_session(
-                partial(self._note_end, self._sessions), {"idle_session_timeout": f"{SILENT_S}s"}
+                partial(self._note_end, self._sessions), self._silence
             )
         with self._session.use() as connection:
             if not self._is_leading:

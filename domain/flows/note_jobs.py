@@ -42,10 +42,13 @@ class Turn(Struct, frozen=True, kw_only=True):
     #: The wish that it answered; None: the clock's turn.
     asked_at: datetime | None = None
     asked_by: str | None = None
+    #: The next turn follows at once, and is part of what was asked for.
+    has_more: bool = False
 
 
 class _Run(Struct, kw_only=True):
     job: str
+    asked_at: datetime | None
     asked_by: str | None
     error: str | None
     began_at: float
@@ -88,8 +91,9 @@ class JobNotes:
         )
         if before is None or before.turn.error != turn.error:
             self._is_urgent = True
-        if turn.asked_at is not None:
+        if turn.asked_at is not None and not turn.has_more:
             self._served[job] = turn.asked_at
+            self._is_urgent = True
         if turn.done or turn.error is not None or turn.asked_at is not None:
             self._add_to_run(job, turn)
 
@@ -151,6 +155,7 @@ class JobNotes:
         if run is None or not _is_alike(run, turn):
             run = self._open[job] = _Run(
                 job=job,
+                asked_at=turn.asked_at,
                 asked_by=turn.asked_by,
                 error=turn.error,
                 began_at=turn.began_at,
@@ -173,7 +178,7 @@ async def prune_job_runs(context: Context) -> int:
 
 def _is_alike(run: _Run, turn: Turn) -> bool:
     is_soon = turn.began_at - run.began_at < RUN_S
-    return is_soon and (run.error, run.asked_by, turn.asked_at) == (turn.error, None, None)
+    return is_soon and (run.error, run.asked_at) == (turn.error, turn.asked_at)
 
 
 def _kept(run: _Run, now: float) -> Kept:
