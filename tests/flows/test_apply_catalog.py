@@ -12,6 +12,7 @@ from domain.errors import Conflict, Invalid, Unavailable
 from domain.faults import Faults, parse_fault_points
 from domain.flows.apply_catalog import plan_stripe
 from domain.flows.publish_catalog import read_catalog
+from domain.flows.webhook_endpoint import retire_endpoint
 from domain.settings import Secret
 from tests.flows.catalog_seeds import seed_subscribers
 from tests.flows.catalog_world import TEXT, World
@@ -77,6 +78,44 @@ async def test_everything_is_made_once_and_a_change_of_amount_is_a_new_revision(
     assert third["id"] not in {month["id"], newest["id"]}
     assert (await world.sold())["pro.month"][:2] == (third["id"], 3)
     assert (await world.apply()).changes == ()
+
+
+async def test_the_sample_is_planned_exactly_and_applying_it_again_writes_nothing(world: World) -> None:
+    sample = (Path(__file__).parents[2] / "deploy/local/catalog.toml").read_text()
+    await world.apply(sample)
+    edited = sample.replace('name = "Acme Pro"', 'name = "Acme Pro+"')
+    edited = edited.replace("amounts = { usd = 4900, eur = 4900 }", "amounts = { usd = 5900, gbp = 4500 }")
+    edited = edited[: edited.index("[projects.acme.plans.founder]")] + edited[edited.index("# ── another") :]
+    planned = await plan_stripe(world.context, read_catalog(edited, file="catalog.toml"))
+    found = [
+        (one.action, one.noun, one.key, *[(field.field, field.before, field.after) for field in one.fields])
+        for one in planned.all_changes
+    ]
+    team = world.holder("acme:team:month")["id"]
+    kept = {key: world.holder(f"acme:{key.replace('.', ':')}")["id"] for key in ("pro.month", "pro.year")}
+    year = world.holder("acme:team:year")["id"]
+    pro = "acme_pro: " + ", ".join(sorted(kept.values()))
+    offered = [
+        f"{pro}; acme_team: " + ", ".join(sorted((one, year))) for one in (team, "new acme.team.month")
+    ]
+    assert found == [
+        ("update", "product", "acme.pro", ("name", "Acme Pro", "Acme Pro+")),
+        (
+            *("create", "price", "acme.team.month"),
+            *(("amounts.eur", 4900, None), ("amounts.gbp", None, 4500), ("amounts.usd", 4900, 5900)),
+        ),
+        ("update", "portal", "acme", ("subscription_update.products", *offered)),
+        ("archive", "price", "acme.team.month", ("active", True, False)),
+        ("archive", "price", "acme.founder.once", ("active", True, False)),
+        ("archive", "product", "acme.founder", ("active", True, False)),
+    ]
+    await world.apply(edited)
+    counted = world.stripe.simulator.stats
+    counted.clear()
+    assert (await world.apply(edited)).changes == ()
+    assert not (await world.verify()).is_drifted
+    assert counted.calls
+    assert [call for call in counted.calls if not call.startswith("GET ")] == []
 
 
 async def test_what_is_edited_in_the_dashboard_is_named_and_set_back(world: World) -> None:
@@ -200,6 +239,9 @@ async def test_live_mode_wants_the_name_of_the_environment_and_no_environment_of
         async with open_context("stripe-cli", settings) as context:
             with pytest.raises(Conflict) as refused:
                 await World(context, world.stripe).apply(confirmed=confirmed)
+            assert refused.value.code == code
+            with pytest.raises(Conflict) as refused:
+                await retire_endpoint(context, "we_1", confirmed=confirmed)
             assert refused.value.code == code
     assert world.books() == before
 
