@@ -60,6 +60,11 @@ KINDS: dict[str, Kind] = {
     "stale_invoice": Kind(
         severity="warning", repair="read", says="an invoice is not mirrored, or with another state"
     ),
+    "dead_target": Kind(
+        severity="critical",
+        repair="read",
+        says="a customer or object gave up after errors in a row; a pass gives it one more try",
+    ),
     "unlinked_customer": Kind(
         severity="critical", repair="read", says="a customer we made was never linked: a crash came between"
     ),

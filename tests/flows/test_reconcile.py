@@ -132,6 +132,18 @@ async def _tamper_with_answers(path: EventPath) -> str:
     return "entitlement_mismatch"
 
 
+async def _give_up(path: EventPath) -> str:
+    """Runs that died with their process, ten times; what was bought was never read."""
+    customer = await path.make_customer("u_gave_up")
+    await path.buy(customer, "pro", "month")
+    await path.deliver((await path.events(types=["checkout.session.completed"]))[-1])
+    await path.execute("UPDATE sync_targets SET claims = 10 WHERE stripe_id = $1", customer)
+    await path.drain()
+    (row,) = await path.rows("SELECT stripe_id FROM sync_targets WHERE state = 'dead'")
+    assert row["stripe_id"] == customer
+    return "dead_target"
+
+
 async def _known_customer(path: EventPath, user_id: str) -> str:
     customer = await path.make_customer(user_id)
     await path.drain()
@@ -170,6 +182,7 @@ HEALED: tuple[Callable[[EventPath], Coroutine[Any, Any, str]], ...] = (
     _miss_a_purchase,
     _die_before_link,
     _miss_a_subscription,
+    _give_up,
 )
 
 

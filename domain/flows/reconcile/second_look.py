@@ -14,6 +14,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import ObjectMissing
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
+from domain.flows.reconcile import gave_up
 from domain.flows.reconcile.look import Account, Scope
 from domain.flows.reconcile.objects import PATHS, compare, read_one
 from domain.flows.reconcile.stages import endpoint_suspects
@@ -58,6 +59,8 @@ async def decide(account: Account, scope: Scope, suspected: Suspected) -> Decide
 async def _find_again(account: Account, scope: Scope, suspect: Suspect) -> Suspect | None:
     if suspect.type == "event_missing":
         return await _missing_event(account.context, scope, suspect)
+    if suspect.type == gave_up.TYPE:
+        return suspect if await gave_up.is_still_dead(account, suspect) else None
     if suspect.object_kind == "webhook_endpoint":
         return _same(suspect, await endpoint_suspects(account))
     if suspect.object_kind == "customer" and not await _is_ours(account.context, suspect):
@@ -142,7 +145,11 @@ async def _repair(
     kind, object_id = suspect.object_kind, suspect.object_id
     if repair == "answers" or suspect.customer_id is None:
         kind, object_id = "customer", suspect.customer_id or object_id
-    target = TargetRef("customer", suspect.customer_id or object_id)
+    target = (
+        gave_up.target_of(suspect)
+        if suspect.type == gave_up.TYPE
+        else TargetRef("customer", suspect.customer_id or object_id)
+    )
     event_id = f"th_{uuid.uuid4().hex}"
     event = internal_event(event_id, "reconcile", kind, object_id, target, cause=CAUSE, payload=payload)
     marked = await inbox.mark(connection, [event])

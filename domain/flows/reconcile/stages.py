@@ -7,6 +7,7 @@ from typing import Any
 
 from domain.errors import ObjectMissing
 from domain.flows.fill_gaps import fill_gaps
+from domain.flows.reconcile.gave_up import look_at_dead
 from domain.flows.reconcile.look import Account, Look, Scope, suspect_of
 from domain.flows.reconcile.objects import EXPANDED, PATHS, compare, read_one
 from domain.flows.reconcile.users import look_at_users
@@ -164,6 +165,7 @@ async def take_users(account: Account, scope: Scope, cursor: str | None) -> Look
 STAGES: dict[str, Step] = {
     "events": take_events,
     "endpoints": look_at_endpoints,
+    "dead": look_at_dead,
     "subscriptions": partial(look_at_list, kind="subscription", status="all"),
     "clocks": look_at_clocks,
     "sessions": partial(look_at_list, kind="checkout.session", status="complete"),
