@@ -11,7 +11,7 @@ import click
 
 from deploy.local.processes import ProcessFailed
 from deploy.local.seed.plan import Person, count_stories, plan_people
-from deploy.local.seed.settling import count_rows, list_dead, wait_until_settled
+from deploy.local.seed.settling import Left, count_rows, look, wait_until_settled
 from deploy.local.seed.shop import Refused, Shop
 from deploy.local.seed.stories import STORIES
 from deploy.local.state import Ready, State, read_struct
@@ -39,19 +39,18 @@ def run_seed(directory: Path, users: int, seed: int, say: Say) -> int:
     began = time.monotonic()
     failed = _tell_all(ready, people)
     told_s = time.monotonic() - began
-    _settle(ready)
+    settled = _settle(ready)
     took_s = time.monotonic() - began
     _summarise(ready, people, say)
     say(f"{users - len(failed)} users in {told_s:.1f} s, everything delivered and read after {took_s:.1f} s.")
-    dead = list_dead(ready)
     for person, error in failed[:SHOWN]:
         say(f"✗ {person.user_id} ({person.story}): {error}")
     if len(failed) > SHOWN:
         say(f"✗ and {len(failed) - SHOWN} more")
-    if dead:
-        say(f"✗ {len(dead)} targets or events have given up: tollhouse dead list")
+    if settled.given_up:
+        say(f"✗ {settled.given_up} targets or events have given up: tollhouse dead list")
     _say_next(directory, people, say)
-    return 1 if failed or dead else 0
+    return 1 if failed or settled.given_up else 0
 
 
 def find_simulated(directory: Path) -> Ready:
@@ -125,11 +124,10 @@ def _shop_of(ready: Ready, person: Person) -> Shop:
     return Shop(ready, story.project, story.app, person.user_id)
 
 
-def _settle(ready: Ready) -> None:
-    with Connection(ready.stripe_url) as stripe:
-        left = count_rows(stripe).get("delivery", 0)
-    with click.progressbar(length=max(1, left), label="deliveries left") as bar:
-        wait_until_settled(ready, lambda now_left: bar.update(max(0, left - now_left - bar.pos)))
+def _settle(ready: Ready) -> Left:
+    most = max(1, look(ready).total)
+    with click.progressbar(length=most, label="still to be read") as bar:
+        return wait_until_settled(ready, lambda left: bar.update(max(0, most - left - bar.pos)))
 
 
 def _summarise(ready: Ready, people: Sequence[Person], say: Say) -> None:

@@ -1,49 +1,71 @@
-"""Waiting until everything that the simulated Stripe announced is delivered, and read."""
+"""Waiting until everything that the simulated Stripe announced is delivered, and worked off."""
 
+import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from deploy.local.commands import begin
+from deploy.local.environment import without_ours
 from deploy.local.processes import ProcessFailed
 from deploy.local.seed.shop import expect
 from deploy.local.state import Ready
 from deploy.local.web import Connection
 
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 0.5
 #: A sync that failed is tried again within seconds; without any progress for so long, nobody works.
 STUCK_S = 60.0
+#: So `tollhouse status` ends when Postgres is away, or its schema too old; 1: something is late.
+DOWN = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is still to be done."""
+    """What is still to be done, and what will not be."""
 
+    #: Deliveries that the webhook has not acknowledged.
     deliveries: int
-    #: Whether an event waits for its turn.
-    is_pending: bool
+    #: Events that nobody has worked off, and targets that are owed a sync.
+    events: int
+    targets: int
+    #: Targets and events that have given up.
+    given_up: int
 
     @property
-    def is_nothing(self) -> bool:
-        return not self.deliveries and not self.is_pending
+    def total(self) -> int:
+        return self.deliveries + self.events + self.targets
 
 
-def wait_until_settled(ready: Ready, on_progress: Callable[[int], None]) -> None:
-    """`on_progress` is told how many deliveries are left. Raises ProcessFailed when nothing moves."""
-    quiet, best, moved_at = 0, -1, time.monotonic()
-    with Connection(ready.stripe_url) as stripe, Connection(ready.base_url) as api:
-        while quiet < 2:  # noqa: PLR2004 - the last delivery may have come between the two questions
-            left = _look(ready, stripe, api)
-            quiet = quiet + 1 if left.is_nothing else 0
-            on_progress(left.deliveries)
-            if left.is_nothing or left.deliveries != best:
-                best, moved_at = left.deliveries, time.monotonic()
-            if time.monotonic() - moved_at > STUCK_S:
-                raise ProcessFailed(
-                    f"{left.deliveries} deliveries or some events still wait, and nothing has moved for "
-                    f"{STUCK_S:.0f} s: `tollhouse status` says what holds them up."
-                )
-            time.sleep(LOOK_EVERY_S)
+def wait_until_settled(ready: Ready, on_progress: Callable[[int], None]) -> Left:
+    """`on_progress` is told how much is left. Raises ProcessFailed when nothing moves."""
+    last, moved_at = -1, time.monotonic()
+    while True:
+        left = look(ready)
+        on_progress(left.total)
+        if left.total == 0:
+            return left
+        if left.total != last:
+            last, moved_at = left.total, time.monotonic()
+        if time.monotonic() - moved_at > STUCK_S:
+            raise ProcessFailed(
+                f"{left.deliveries} deliveries, {left.events} events and {left.targets} targets wait, and "
+                f"nothing has moved for {STUCK_S:.0f} s: `tollhouse status` says what holds them up."
+            )
+        time.sleep(LOOK_EVERY_S)
+
+
+def look(ready: Ready) -> Left:
+    """Deliveries first: what arrives between the two questions is an event by the second."""
+    with Connection(ready.stripe_url) as stripe:
+        deliveries = count_rows(stripe).get("delivery", 0)
+    figures = _read_figures(ready)
+    return Left(
+        deliveries=deliveries,
+        events=figures["pending_events"],
+        targets=figures["owed_targets"],
+        given_up=figures["dead_targets"] + figures["failed_events"],
+    )
 
 
 def count_rows(stripe: Connection) -> dict[str, int]:
@@ -56,18 +78,17 @@ def count_rows(stripe: Connection) -> dict[str, int]:
     return counts
 
 
-def list_dead(ready: Ready) -> list[dict[str, Any]]:
-    with Connection(ready.base_url) as api:
-        found: list[dict[str, Any]] = _ask(ready, api, "/api/v1/admin/dead?limit=100")["data"]
-        return found
-
-
-def _look(ready: Ready, stripe: Connection, api: Connection) -> Left:
-    deliveries = count_rows(stripe).get("delivery", 0)
-    pending = _ask(ready, api, "/api/v1/admin/events?state=pending&limit=1")["data"]
-    return Left(deliveries, bool(pending))
-
-
-def _ask(ready: Ready, api: Connection, path: str) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {ready.operator_key}"}
-    return expect(api.request("GET", path, headers=headers), f"GET {path}", 200)
+def _read_figures(ready: Ready) -> dict[str, int]:
+    """What `tollhouse status` counts. Raises ProcessFailed where it can count nothing."""
+    environ = without_ours(os.environ) | {
+        "TOLLHOUSE_ENV": "local",
+        "TOLLHOUSE_DATABASE_URL": ready.database_url,
+        "TOLLHOUSE_REDIS_URL": ready.redis_url,
+        "TOLLHOUSE_CACHE_URL": ready.cache_url,
+    }
+    command = begin(["status", "--json"], environ)
+    printed, said = command.process.communicate()
+    if command.process.returncode >= DOWN:
+        raise ProcessFailed(f"`{command.shown}` ended with {command.process.returncode}:\n{said or printed}")
+    figures: dict[str, int] = json.loads(printed)["figures"]
+    return figures
