@@ -6,6 +6,6 @@ Read `app.py` first, then `wire.py`; after that there is one module for each nou
 What time does is in `due.py`, a table of deeds and their moments; `renewals.py` and `collection.py` have the
 deeds themselves. `docs/simulator.md` tells how to use it all.
 
-Not here, each refused with an error and never silently ignored: setup intents, coupons and taxes, metered
+Not here, each refused with an error and never silently ignored: setup intents, taxes, metered
 and tiered prices, subscription schedules, quotes, credit notes.
 """

@@ -10,12 +10,13 @@ from deploy.local.stripe_simulator.checkout_rules import (
     check_customer_update,
     check_prices,
 )
+from deploy.local.stripe_simulator.discounts import Charged, Taker, take_off
 from deploy.local.stripe_simulator.errors import malformed, refused
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.ids import PREFIX_OF, new_id
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
-from deploy.local.stripe_simulator.promotions import DISCOUNTS, discounts_of
+from deploy.local.stripe_simulator.promotions import DISCOUNTS, coupon_of, discounts_of
 from deploy.local.stripe_simulator.store import Account, Json
 from deploy.local.stripe_simulator.subscriptions import (
     MOST_ITEMS,
@@ -82,8 +83,10 @@ def create_session(call: Call) -> Json:
     for number, line in enumerate(lines):
         require_currency(line["price"], currency, f"line_items[{number}][price]")
     is_trial = has_trial(asked)
+    discounts = discounts_of(account, asked, currency)
     items = [new_item(account, line, currency, is_trial=is_trial) for line in lines]
-    row = session_row(call, currency, sum(item["amount_total"] for item in items))
+    discount_items(account, items, discounts)
+    row = session_row(call, currency, items, discounts)
     account.put("checkout.session", row)
     draft = {
         "id": row["id"],
@@ -140,7 +143,16 @@ def new_item(account: Account, line: Json, currency: str, *, is_trial: bool) -> 
     return row
 
 
-def session_row(call: Call, currency: str, total: int) -> Json:
+def discount_items(account: Account, items: list[Json], discounts: list[Json]) -> None:
+    takers = [Taker(str(number), coupon_of(account, one)) for number, one in enumerate(discounts)]
+    products = [account.load("price", item["price"])["product"] for item in items]
+    lines = [Charged(product, item["amount_total"]) for product, item in zip(products, items, strict=True)]
+    for item, taken in zip(items, take_off(takers, lines), strict=True):
+        off = sum(taken.values())
+        account.put("item", {**item, "amount_discount": off, "amount_total": item["amount_total"] - off})
+
+
+def session_row(call: Call, currency: str, items: list[Json], discounts: list[Json]) -> Json:
     account, asked = call.account, call.params
     mode, now = asked["mode"], account.now()
     session_id = PREFIX_OF["checkout.session"] + secrets.token_hex(29)
@@ -149,12 +161,14 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         creation = None
     else:
         creation = "always" if mode == "subscription" else asked.get("customer_creation", "if_required")
+    rows = [account.load("item", item["id"]) for item in items]
+    total, off = (sum(row[name] for row in rows) for name in ("amount_total", "amount_discount"))
     collection = "always" if mode == "subscription" else "if_required"
     return {
         **deepcopy(NEW_SESSION),
         "id": session_id,
         "allow_promotion_codes": asked.get("allow_promotion_codes"),
-        "amount_subtotal": total,
+        "amount_subtotal": total + off,
         "amount_total": total,
         "automatic_tax": {
             "enabled": asked.get("automatic_tax", {}).get("enabled", False),
@@ -169,7 +183,7 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         "created": now,
         "currency": currency,
         "customer": asked.get("customer"),
-        "discounts": discounts_of(account, asked),
+        "discounts": discounts,
         "customer_account": None,
         "customer_creation": creation,
         "customer_email": asked.get("customer_email"),
@@ -182,6 +196,7 @@ def session_row(call: Call, currency: str, total: int) -> Json:
         "payment_status": "unpaid" if total else "no_payment_required",
         "submit_type": asked.get("submit_type"),
         "success_url": asked.get("success_url"),
+        "total_details": {**NEW_SESSION["total_details"], "amount_discount": off},
         "tax_id_collection": {"enabled": False, "required": "never", **asked.get("tax_id_collection", {})},
         "ui_mode": asked.get("ui_mode", "hosted_page"),
         "url": f"{call.base_url}/c/pay/{session_id}" if is_hosted else None,

@@ -11,6 +11,7 @@ PREFIX_OF = {
     "coupon": "coupon_",
     "customer": "cus_",
     "delivery": "del_",
+    "discount": "di_",
     "dispute": "du_",
     "event": "evt_",
     "invoice": "in_",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from deploy.local.stripe_simulator.discounts import discount_lines
 from deploy.local.stripe_simulator.ids import new_id
 from deploy.local.stripe_simulator.store import Account, Json
 
@@ -52,11 +53,16 @@ def put_lines(account: Account, invoice: Json, subscription: Json | None, lines:
 
 def add_up(account: Account, invoice: Json) -> None:
     """A draft's totals; a credit of the customer is used when the invoice is finalized, and shown before."""
-    total = sum(line["amount"] for line in account.where("line_item", "invoice", invoice["id"]))
+    subtotal = sum(line["amount"] for line in account.where("line_item", "invoice", invoice["id"]))
+    total = subtotal - discount_lines(account, invoice)
     customer = account.load("customer", invoice["customer"])
     due = max(0, total + customer.get("balance", 0))
-    totals = ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax")
-    invoice |= {**dict.fromkeys(totals, total), "amount_due": due, "amount_remaining": due}
+    invoice |= {
+        **dict.fromkeys(("subtotal", "subtotal_excluding_tax"), subtotal),
+        **dict.fromkeys(("total", "total_excluding_tax"), total),
+        "amount_due": due,
+        "amount_remaining": due,
+    }
     account.put("invoice", invoice)
 
 

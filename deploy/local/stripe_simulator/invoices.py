@@ -7,7 +7,7 @@ When they are paid, and what that does to a subscription, is in `collection.py`;
 from collections.abc import Sequence
 from copy import deepcopy
 
-from deploy.local.stripe_simulator import payments
+from deploy.local.stripe_simulator import discounts, payments
 from deploy.local.stripe_simulator.events import changes, emit
 from deploy.local.stripe_simulator.ids import new_id
 from deploy.local.stripe_simulator.invoice_lines import Line, line_of_item, put_lines
@@ -101,6 +101,7 @@ def draft_invoice(account: Account, subscription: Json, lines: Sequence[Line], r
     row |= {
         "billing_reason": reason,
         "collection_method": subscription["collection_method"],
+        "discounts": [taker.taker_id for taker in discounts.going_on(account, subscription)],
         "parent": subscription_parent(subscription),
         "period_end": max((line.period_end for line in lines), default=account.now()),
         "period_start": min((line.period_start for line in lines), default=account.now()),
@@ -109,6 +110,7 @@ def draft_invoice(account: Account, subscription: Json, lines: Sequence[Line], r
         row["due_date"] = account.now() + (subscription["days_until_due"] or 0) * DAY_S
     account.put("invoice", row)
     put_lines(account, row, subscription, billed)
+    discounts.forget_used(account, subscription, row)
     for item in items:
         item["invoice"] = row["id"]
         account.put("invoiceitem", item)

@@ -4,6 +4,7 @@ A reader takes the raw value (text, or a dict for `name[...]`) and the parameter
 it in messages, and returns the value or raises the error Stripe would answer.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -73,6 +74,14 @@ def amount(raw: Raw, name: str) -> int:
     if value < 0:
         raise malformed("This value must be greater than or equal to 0.", name, "parameter_invalid_integer")
     return value
+
+
+def percent(raw: Raw, name: str) -> float:
+    """More than 0 and at most 100, with up to two decimals."""
+    value = text(raw, name)
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,2})?", value) or not 0 < float(value) <= 100:  # noqa: PLR2004  the whole
+        raise malformed(f"Invalid percentage: {value}", name)
+    return float(value)
 
 
 def boolean(raw: Raw, name: str) -> bool:

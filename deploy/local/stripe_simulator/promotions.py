@@ -1,7 +1,8 @@
-"""Coupons and promotion codes: made, found by code, named by a checkout session. They discount nothing."""
+"""Coupons and promotion codes: made, and found by code. What they take off is in `discounts.py`."""
 
 from deploy.local.stripe_simulator import params
-from deploy.local.stripe_simulator.errors import missing_object, refused
+from deploy.local.stripe_simulator.discounts import source_of
+from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.ids import new_id
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
@@ -16,6 +17,13 @@ def create_coupon(call: Call) -> Json:
     account, asked = call.account, call.params
     if ("percent_off" in asked) is ("amount_off" in asked):
         raise refused("You must pass exactly one of `percent_off` and `amount_off`.", "percent_off")
+    if "amount_off" in asked and "currency" not in asked:
+        raise refused("You must pass `currency` when passing `amount_off`.", "currency")
+    if ("duration_in_months" in asked) is not (asked.get("duration") == "repeating"):
+        raise refused(
+            "`duration_in_months` is required when `duration` is `repeating`, and refused otherwise.",
+            "duration_in_months",
+        )
     coupon_id = asked.get("id") or new_id("coupon")
     if account.find("coupon", coupon_id) is not None:
         raise refused("Coupon already exists.", "id", "resource_already_exists")
@@ -27,7 +35,7 @@ def create_coupon(call: Call) -> Json:
         "created": account.now(),
         "currency": asked.get("currency"),
         "duration": asked.get("duration", "once"),
-        "duration_in_months": None,
+        "duration_in_months": asked.get("duration_in_months"),
         "livemode": False,
         "max_redemptions": None,
         "metadata": params.changed_metadata({}, asked.get("metadata")),
@@ -72,18 +80,18 @@ def create_promotion_code(call: Call) -> Json:
         "times_redeemed": 0,
     }
     account.put("promotion_code", row)
-    return row
+    return render(account, row)
 
 
 def update_promotion_code(call: Call) -> Json:
     row = call.account.load("promotion_code", call.id)
     row["active"] = call.params.get("active", row["active"])
     call.account.put("promotion_code", row)
-    return row
+    return render(call.account, row)
 
 
 def retrieve_promotion_code(call: Call) -> Json:
-    return call.account.load("promotion_code", call.id)
+    return render(call.account, call.account.load("promotion_code", call.id))
 
 
 def list_promotion_codes(call: Call) -> Json:
@@ -98,7 +106,7 @@ def list_promotion_codes(call: Call) -> Json:
     return page(call, "promotion_code", chosen, "/v1/promotion_codes")
 
 
-def discounts_of(account: Account, asked: Json) -> list[Json]:
+def discounts_of(account: Account, asked: Json, currency: str) -> list[Json]:
     """The `discounts` of a new session. Raises as Stripe does for codes that cannot be used."""
     discounts: list[Json] = asked.get("discounts", [])
     if discounts and "allow_promotion_codes" in asked:
@@ -106,22 +114,18 @@ def discounts_of(account: Account, asked: Json) -> list[Json]:
             "You may only specify one of these parameters: allow_promotion_codes, discounts.",
             "allow_promotion_codes",
         )
-    return [discount_of(account, asked, discount) for discount in discounts]
+    customer = asked.get("customer")
+    sources = [
+        source_of(account, one, customer, currency, f"discounts[{n}]") for n, one in enumerate(discounts)
+    ]
+    return [{**one, "coupon": None} if one["promotion_code"] else one for one in sources]
 
 
-def discount_of(account: Account, asked: Json, discount: Json) -> Json:
-    code_id = discount.get("promotion_code")
-    if code_id is None:
-        coupon = account.load("coupon", discount.get("coupon", ""), "discounts[0][coupon]")
-        return {"coupon": coupon["id"], "promotion_code": None}
-    row = account.find("promotion_code", code_id)
-    if row is None:
-        raise missing_object("promotion code", code_id, "discounts[0][promotion_code]")
-    if not row["active"]:
-        raise refused("This promotion code is not active.", "discounts[0][promotion_code]")
-    if row["customer"] not in {None, asked.get("customer")}:
-        raise refused("This promotion code is for another customer.", "discounts[0][promotion_code]")
-    return {"coupon": None, "promotion_code": code_id}
+def coupon_of(account: Account, discount: Json) -> Json:
+    """The coupon row of one of a session's discounts."""
+    code_id = discount["promotion_code"]
+    coupon_id = account.load("promotion_code", code_id)["promotion"]["coupon"] if code_id else None
+    return account.load("coupon", coupon_id or discount["coupon"])
 
 
 def rows_of(account: Account) -> list[Json]:
@@ -144,10 +148,11 @@ OPERATIONS = (
             "applies_to": APPLIES_TO,
             "currency": params.currency,
             "duration": params.one_of("forever", "once", "repeating"),
+            "duration_in_months": params.amount,
             "id": params.text,
             "metadata": params.metadata,
             "name": params.text,
-            "percent_off": params.amount,
+            "percent_off": params.percent,
         },
     ),
     Operation("GET", "/v1/coupons/{id}", retrieve_coupon),

@@ -3,8 +3,9 @@
 To the second, and rounded half up, as Stripe counts them. They wait as invoice items.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from deploy.local.stripe_simulator.discounts import Charged, going_on, take_off
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.invoice_items import day, new_invoice_item, parent_of
 from deploy.local.stripe_simulator.periods import period_start
@@ -23,16 +24,29 @@ class Share:
     end: int
     #: Seconds of a whole period, by the anchor of that moment.
     whole: int
+    #: Minor units of a whole period, after the discounts that go on at that moment; they make no change.
+    full: int = field(compare=False)
 
 
 def shares_of(account: Account, subscription: Json) -> dict[str, Share]:
     """By item id; nothing while nothing is paid for: in a trial, and before the first payment."""
     if subscription["status"] in {"trialing", "incomplete", "paused"}:
         return {}
-    return {item["id"]: share_of(account, subscription, item) for item in items_of(account, subscription)}
+    items = items_of(account, subscription)
+    lines = [line_of(account, subscription, item) for item in items]
+    taken = take_off(going_on(account, subscription), lines)
+    return {
+        item["id"]: share_of(account, subscription, item, line.amount - sum(off.values()))
+        for item, line, off in zip(items, lines, taken, strict=True)
+    }
 
 
-def share_of(account: Account, subscription: Json, item: Json) -> Share:
+def line_of(account: Account, subscription: Json, item: Json) -> Charged:
+    price = account.load("price", item["price"])
+    return Charged(price["product"], unit_amount(price, subscription["currency"]) * item["quantity"])
+
+
+def share_of(account: Account, subscription: Json, item: Json, full: int) -> Share:
     price, end = account.load("price", item["price"]), item["current_period_end"]
     return Share(
         item_id=item["id"],
@@ -41,6 +55,7 @@ def share_of(account: Account, subscription: Json, item: Json) -> Share:
         start=item["current_period_start"],
         end=end,
         whole=end - period_start(subscription["billing_cycle_anchor"], end, price["recurring"]),
+        full=full,
     )
 
 
@@ -64,8 +79,7 @@ def put_share(account: Account, subscription: Json, share: Share, at: int, sign:
         return None
     price = account.load("price", share.price)
     name = account.load("product", price["product"])["name"]
-    full = unit_amount(price, subscription["currency"]) * share.quantity
-    amount = sign * part_of(full, share.end - max(at, share.start), share.whole)
+    amount = sign * part_of(share.full, share.end - max(at, share.start), share.whole)
     time = "Unused" if sign < 0 else "Remaining"
     row = new_invoice_item(
         account,

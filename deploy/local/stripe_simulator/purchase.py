@@ -7,9 +7,11 @@ share their second, so nobody can order them by `created`.
 from deploy.local.stripe_simulator import invoices, params, payment_methods, payments
 from deploy.local.stripe_simulator.checkout import items_of_session
 from deploy.local.stripe_simulator.customers import emit_customer_update, new_customer
+from deploy.local.stripe_simulator.discounts import discount_row, give
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.invoice_lines import Line
+from deploy.local.stripe_simulator.promotions import coupon_of
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json, invoice_subscription
 from deploy.local.stripe_simulator.subscriptions import (
@@ -189,6 +191,7 @@ def subscribe(account: Account, session: Json, customer: Json, method: Json | No
     row["description"] = data.get("description")
     row["default_payment_method"] = method["id"] if method else None
     row["trial_settings"] = data.get("trial_settings", row["trial_settings"])
+    give(account, row, session_discounts(account, session, row))
     account.put("subscription", row)
     one_time = one_time_lines(account, lines, session["currency"])
     # The first invoice exists before anyone hears of the subscription: its event names it.
@@ -200,6 +203,15 @@ def subscribe(account: Account, session: Json, customer: Json, method: Json | No
     session |= {"invoice": invoice["id"], "subscription": row["id"]}
     session["payment_status"] = pay_invoice(account, session, invoice, method)
     emit_customer_update(account, before, customer, None)
+
+
+def session_discounts(account: Account, session: Json, subscription: Json) -> list[Json]:
+    return [
+        discount_row(
+            account, subscription, {**one, "coupon": coupon_of(account, one)["id"]}, session_id=session["id"]
+        )
+        for one in session["discounts"]
+    ]
 
 
 def recurring_choices(account: Account, lines: list[Json]) -> list[Json]:

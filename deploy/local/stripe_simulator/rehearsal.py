@@ -7,9 +7,9 @@ from copy import deepcopy
 from deploy.local.stripe_simulator.store import SATELLITES, Account
 
 #: What is read and never changed by billing one customer: shared with the copy.
-SHARED = ("billing_settings", "price", "product", "test_helpers.test_clock")
+SHARED = ("billing_settings", "coupon", "price", "product", "promotion_code", "test_helpers.test_clock")
 #: What belongs to the customer, by the index that finds it.
-OWNED = ("invoice", "invoiceitem", "payment_method", "subscription", "subscription_schedule")
+OWNED = ("discount", "invoice", "invoiceitem", "payment_method", "subscription", "subscription_schedule")
 
 
 def copy_of(account: Account, customer_id: str) -> Account:

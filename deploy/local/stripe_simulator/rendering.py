@@ -35,10 +35,12 @@ REFERENCES: dict[str, dict[str, str]] = {
         "invoice_settings.default_payment_method": "payment_method",
         "test_clock": "test_helpers.test_clock",
     },
+    "discount": {"customer": "customer", "promotion_code": "promotion_code", "source.coupon": "coupon"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "invoice": {
         "customer": "customer",
         "default_payment_method": "payment_method",
+        "discounts": "discount",
         "parent.subscription_details.subscription": "subscription",
     },
     "invoice_payment": {
@@ -46,7 +48,11 @@ REFERENCES: dict[str, dict[str, str]] = {
         "payment.payment_intent": "payment_intent",
     },
     "invoiceitem": {"customer": "customer", "invoice": "invoice"},
-    "line_item": {"pricing.price_details.price": "price", "subscription": "subscription"},
+    "line_item": {
+        "discounts": "discount",
+        "pricing.price_details.price": "price",
+        "subscription": "subscription",
+    },
     "payment_intent": {
         "customer": "customer",
         "latest_charge": "charge",
@@ -65,10 +71,12 @@ REFERENCES: dict[str, dict[str, str]] = {
     "subscription": {
         "customer": "customer",
         "default_payment_method": "payment_method",
+        "discounts": "discount",
         "latest_invoice": "invoice",
         "schedule": "subscription_schedule",
         "test_clock": "test_helpers.test_clock",
     },
+    "subscription_item": {"discounts": "discount"},
     "subscription_schedule": {"customer": "customer", "subscription": "subscription"},
 }
 
@@ -114,8 +122,13 @@ def configuration_without_products(_account: Account, row: Json) -> Json:
     return {**row, "features": {**features, "subscription_update": update}}
 
 
-def coupon_without_products(_account: Account, row: Json) -> Json:
-    return {name: value for name, value in row.items() if name != "applies_to"}
+def coupon_without_products(account: Account, row: Json) -> Json:
+    shown = {name: value for name, value in row.items() if name != "applies_to"}
+    return {**shown, "times_redeemed": len(account.where("discount", "coupon", row["id"]))}
+
+
+def code_with_uses(account: Account, row: Json) -> Json:
+    return {**row, "times_redeemed": len(account.where("discount", "promotion_code", row["id"]))}
 
 
 NESTING: dict[str, Callable[[Account, Json], Json]] = {
@@ -124,6 +137,7 @@ NESTING: dict[str, Callable[[Account, Json], Json]] = {
     "invoice": invoice_with_lines,
     "item": item_with_price,
     "price": price_without_options,
+    "promotion_code": code_with_uses,
     "subscription": subscription_with_items,
     "subscription_item": item_with_price,
 }
@@ -244,6 +258,12 @@ def expand_reference(
         return here
     if inner_steps:
         return {**here, first: expand_reference(account, value, inner_steps, kind, remaining)}
+    if isinstance(value, list):
+        return {**here, first: [expanded(account, one, kind, remaining) for one in value]}
+    return {**here, first: expanded(account, value, kind, remaining)}
+
+
+def expanded(account: Account, value: str | Json, kind: str, remaining: tuple[list[str], str]) -> Json:
     found = render(account, account.load(kind, value)) if isinstance(value, str) else value
     rest, path = remaining
-    return {**here, first: expand_one(account, found, rest, path) if rest else found}
+    return expand_one(account, found, rest, path) if rest else found

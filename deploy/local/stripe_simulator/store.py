@@ -28,6 +28,11 @@ def paying_intent(payment: Json) -> str | None:
     return intent
 
 
+def discount_coupon(discount: Json) -> str | None:
+    coupon: str = discount["source"]["coupon"]
+    return coupon
+
+
 def field(name: str) -> Callable[[Json], str | None]:
     return lambda row: row.get(name)
 
@@ -39,6 +44,11 @@ INDEXES: dict[str, dict[str, Callable[[Json], str | None]]] = {
         name: field(name) for name in ("customer", "payment_intent", "status", "subscription")
     },
     "customer": {"email": field("email"), "test_clock": field("test_clock")},
+    "discount": {
+        "coupon": discount_coupon,
+        "customer": field("customer"),
+        "promotion_code": field("promotion_code"),
+    },
     "dispute": {"charge": field("charge"), "payment_intent": field("payment_intent")},
     "invoice": {"customer": field("customer"), "subscription": invoice_subscription},
     "invoice_payment": {"invoice": field("invoice"), "payment_intent": paying_intent},

@@ -3,6 +3,7 @@
 from deploy.local.stripe_simulator import collection, invoices, params
 from deploy.local.stripe_simulator.careful_changes import change_as_asked
 from deploy.local.stripe_simulator.checkout import TRIAL_SETTINGS
+from deploy.local.stripe_simulator.discounts import DISCOUNTS
 from deploy.local.stripe_simulator.errors import missing_object
 from deploy.local.stripe_simulator.lists import list_params, page
 from deploy.local.stripe_simulator.operations import Call, Operation
@@ -89,6 +90,7 @@ CHANGEABLE: dict[str, params.Reader] = {
     "days_until_due": params.amount,
     "default_payment_method": params.text,
     "description": NULLABLE_TEXT,
+    "discounts": DISCOUNTS,
     "metadata": params.metadata,
     "proration_behavior": params.one_of("always_invoice", "create_prorations", "none"),
     "trial_end": trial_moment,

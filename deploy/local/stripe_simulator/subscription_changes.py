@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deploy.local.stripe_simulator import collection, invoices, params, standing, trials
+from deploy.local.stripe_simulator import collection, discounts, invoices, params, standing, trials
 from deploy.local.stripe_simulator.errors import refused
 from deploy.local.stripe_simulator.prorations import prorate, shares_of
 from deploy.local.stripe_simulator.rendering import snapshot
@@ -41,6 +41,8 @@ class Change:
     #: `create_prorations`, `always_invoice` or `none`.
     proration: str
     prorates_at: int
+    #: None: they stay as they are.
+    discounts: list[Json] | None
 
 
 def change_subscription(account: Account, row: Json, asked: Json, request: Json | None = None) -> None:
@@ -52,6 +54,8 @@ def change_subscription(account: Account, row: Json, asked: Json, request: Json 
     before, shares = snapshot(account, row), shares_of(account, row)
     apply_items(account, row, change.plan)
     describe(row, asked)
+    if change.discounts is not None:
+        discounts.give(account, row, change.discounts)
     if change.missing_method is not None:
         account.put("subscription", row)
         emit_update(account, before, row, request)
@@ -101,6 +105,7 @@ def read_change(account: Account, row: Json, asked: Json) -> Change:
         starts_period=starts_period,
         proration=asked.get("proration_behavior", "create_prorations"),
         prorates_at=asked.get("proration_date", account.now()),
+        discounts=discounts.read_wanted(account, row, asked),
     )
 
 

@@ -1,6 +1,6 @@
 """How a subscription begins: checked, made, billed; its first payment makes it active or incomplete."""
 
-from deploy.local.stripe_simulator import collection, invoices, params
+from deploy.local.stripe_simulator import collection, discounts, invoices, params
 from deploy.local.stripe_simulator.errors import card_declined, refused
 from deploy.local.stripe_simulator.events import emit
 from deploy.local.stripe_simulator.operations import Call
@@ -35,6 +35,7 @@ def create_subscription(call: Call) -> Json:
     row = new_subscription(account, customer["id"], chosen, currency, trial_end, anchor)
     row["status"] = status or row["status"]
     describe(row, asked)
+    discounts.give(account, row, discounts.read_wanted(account, row, asked) or [])
     set_cancellation(account, row, asked)
     account.put("subscription", row)
     emit(account, "customer.subscription.created", row, request=call.request)

@@ -75,6 +75,11 @@ async def live_through_everything(sim: SimulatorHandle, client: stripe.StripeCli
             await sim.settle(session["id"], outcome)
     session = await open_session(client, "price_month", subscription_data={"trial_period_days": 7})
     await sim.pay(session["id"])
+    half = await ask(client, "post", "/v1/coupons", percent_off=50, applies_to={"products": ["acme_pro"]})
+    promotion = {"type": "coupon", "coupon": half["id"]}
+    code = await ask(client, "post", "/v1/promotion_codes", promotion=promotion)
+    session = await open_session(client, "price_month", discounts=[{"promotion_code": code["id"]}])
+    await sim.pay(session["id"])
     session = await open_session(client, "price_once", tax_id_collection={"enabled": True})
     await client.v1.checkout.sessions.expire_async(session["id"])
     elements = {"ui_mode": "elements", "return_url": "http://localhost/back"}
