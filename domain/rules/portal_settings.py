@@ -112,7 +112,7 @@ def compare_portal(
             noun="portal",
             key=catalog.project,
             stripe_id=None,
-            fields=tuple(_products_field(None, wanted)),
+            fields=tuple(_product_fields(None, wanted)),
             params=creation_params(names, wanted),
             content_key=creation_key(names, wanted),
         )
@@ -152,7 +152,7 @@ def _feature_fields(features: Mapping[str, Any], wanted: PortalSettings) -> Iter
         for name, after in settings.items():
             before = features[feature].get(name)
             if name == "products":
-                yield from _products_field(before, wanted)
+                yield from _product_fields(before, wanted)
             elif _plain(before) != _plain(after):
                 yield FieldChange(field=f"{feature}.{name}", before=_plain(before), after=_plain(after))
 
@@ -162,18 +162,17 @@ def _plain(value: Any) -> Any:
     return ", ".join(sorted(value)) if isinstance(value, list) else value
 
 
-def _products_field(before: Any, wanted: PortalSettings) -> Iterator[FieldChange]:
-    after = wanted.features["subscription_update"].get("products")
-    if _shown_products(before) != _shown_products(after):
-        yield FieldChange(
-            field="subscription_update.products", before=_shown_products(before), after=_shown_products(after)
-        )
+def _product_fields(before: Any, wanted: PortalSettings) -> Iterator[FieldChange]:
+    """Of each product the prices offered; neither has an order."""
+    was = _prices_by_product(before)
+    after = _prices_by_product(wanted.features["subscription_update"].get("products"))
+    for product in sorted(was.keys() | after.keys()):
+        if was.get(product) != after.get(product):
+            yield FieldChange(field=f"switch to {product}", before=was.get(product), after=after.get(product))
 
 
-def _shown_products(products: Any) -> str | None:
-    """`acme_pro: price_1, price_2; …`: of each product the prices, and neither has an order."""
-    shown = sorted(f"{one['product']}: {', '.join(sorted(one['prices']))}" for one in products or ())
-    return "; ".join(shown) or None
+def _prices_by_product(products: Any) -> dict[str, str]:
+    return {one["product"]: ", ".join(sorted(one["prices"])) for one in products or ()}
 
 
 def coming_prices(planned: StripePlan, project: str) -> dict[tuple[str, str], str]:

@@ -43,9 +43,12 @@ def _print(verified: Verified) -> None:
         rows = [(one.key, one.sold, one.at_stripe) for one in verified.sold_elsewhere]
         print_table(("sold", "here", "at Stripe"), rows)
     print_notes(verified.stripe)
-    if verified.is_drifted:
+    stripe = verified.stripe
+    if stripe.is_changed or verified.sold_elsewhere:
         click.echo(
             f"Stripe differs from the catalogs in force ({named}): apply the file again, or correct it."
         )
+    elif verified.is_drifted:
+        click.echo(f"What is named above waits for you; the rest is as the catalogs in force say ({named}).")
     else:
         click.echo(f"Stripe is as the catalogs in force say ({named}).")
