@@ -116,11 +116,15 @@ CODES: dict[str, Code] = {
     ),
     "too_many_keys": Code(409, "the app has two live keys", "revoke one, or let one end"),
     "stripe_refused": Code(422, "Stripe refuses what was sent", "`errors` names Stripe's parameter"),
-    "trial_used": Code(409, "the user had a trial in one of the groups that the items are of", "ask without `trial_days`"),
+    "trial_used": Code(409, "the user had the trial: of the group, or of a plan that is in none", "ask without `trial_days`"),
     "cursor_expired": Code(
         410, "changes after it are deleted", "take one with `cursor=now`, then read every user again"
     ),
     "expired": Code(410, "what is named is deleted for good", "read the detail"),
+    "subscriptions_doubled": Code(
+        409, "one user would have two live subscriptions of a group", "end one in Stripe first"
+    ),
+    "user_exists": Code(409, "the new id is a user's who has something", "merge the two instead"),
     "user_erased": Code(409, "the user was erased", "give the person a new user id"),
     "user_subscribed": Code(
         409, "the user has a running subscription, which Stripe would go on to bill", "end it in Stripe first"

@@ -4,6 +4,7 @@ A compressed body can only be looked into, so both are walks: one over all that 
 erased, and one over what comes later, which the scheduler makes.
 """
 
+import json
 import re
 import time
 import zlib
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Unavailable
+from domain.flows.erase_traces import Named
 from domain.store import erased
 from domain.store.erased import Body, Place
 from domain.telemetry import get_logger
@@ -36,12 +38,14 @@ class Search(Struct):
     dropped: int = 0
 
 
-async def begin_search(context: Context, project: str, user_key: int, user_id: str) -> Search:
-    """Deletes the bodies of the user's customers at once, while their objects are still known."""
+async def begin_search(context: Context, users: Sequence[Named]) -> Search:
+    """Deletes the bodies of the users' customers at once, while their objects are still known."""
+    names, dropped = [one.user_id for one in users], 0
     async with context.database.connection() as connection:
-        ids = await erased.list_ids(connection, project, user_key)
-        dropped = await erased.drop_bodies(connection, project, user_key)
-    return Search(names=_pattern(user_id, ids), dropped=dropped)
+        for one in users:
+            names += await erased.list_ids(connection, one.project, one.user_key)
+            dropped += await erased.drop_bodies(connection, one.project, one.user_key)
+    return Search(names=_pattern(names), dropped=dropped)
 
 
 async def go_on_searching(context: Context, search: Search, *, within_s: float | None) -> None:
@@ -96,12 +100,9 @@ class LateBodies:
         return len(found)
 
 
-def _pattern(user_id: str, ids: Sequence[str]) -> re.Pattern[bytes]:
-    """A whole JSON string: `"u_1"` is not in `"u_17"`. Other scripts may be escaped, or not."""
-    escaped = "".join(
-        character if character.isascii() else f"\\u{ord(character):04x}" for character in user_id
-    )
-    words = {msgspec.json.encode(one) for one in (user_id, *ids)} | {b'"' + escaped.encode() + b'"'}
+def _pattern(names: Sequence[str]) -> re.Pattern[bytes]:
+    """Whole JSON strings: `"u_1"` is not in `"u_17"`. Other scripts may be escaped, or not."""
+    words = {msgspec.json.encode(one) for one in names} | {json.dumps(one).encode() for one in names}
     return re.compile(b"|".join(re.escape(word) for word in sorted(words)))
 
 

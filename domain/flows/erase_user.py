@@ -4,6 +4,7 @@ Safe to repeat: whoever dies in the middle leaves either the user as it was, but
 nobody needs, or an erased one, whom the same call erases again.
 """
 
+from collections import Counter
 from typing import Literal
 
 import msgspec
@@ -20,11 +21,12 @@ from domain.flows.hold_users import Moved, hold_users, refuse_busy, with_attempt
 from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.make_user import erased_names
 from domain.flows.manage_keys import find_mode
+from domain.flows.name_user import versions_of
 from domain.flows.recompute import Recomputed, before_commit, publish
 from domain.flows.record_action import Operator, record_action
-from domain.rules.answer import answer_at
 from domain.rules.holdings import is_running
 from domain.rules.new_grant import reason_faults
+from domain.rules.tombstone import ERASED
 from domain.setting_values import SettingsInvalid
 from domain.store import customers, erased, moves
 from domain.store.customers import LockedUser
@@ -51,6 +53,8 @@ class ErasedUser(Struct, frozen=True, kw_only=True):
     user_key: int
     #: The name in its place: a keyed hash. None: nothing was done.
     tombstone: str | None
+    #: Earlier ids of the user, renamed or merged away: erased with it, by their keys.
+    former: list[int]
     #: `would_erase`: of a dry run. `already`: it was erased before, and what has come since is gone too.
     state: Literal["erased", "already", "would_erase"]
     #: Rows that went, by table.
@@ -98,18 +102,18 @@ async def erase_user(
     """
     if faults := reason_faults(wish.reason):
         raise Invalid("This is no reason.", errors=tuple(faults), code="reason_invalid")
-    named = await _find(context, project, user_id)
-    foreseen = await _foresee(context, named)
+    ids = await _find(context, project, user_id)
+    foreseen = await _foresee(context, ids)
     if wish.dry_run:
         return foreseen
     # Before bodies go, and once more under the locks.
     _refuse_subscribed(foreseen.running, wish)
-    search = await begin_search(context, project, named.user_key, user_id)
+    search = await begin_search(context, ids)
     await go_on_searching(context, search, within_s=within_s)
     await context.faults.reach("erase.bodies")
 
-    async def work(connection: Connection) -> tuple[ErasedUser, Recomputed, float]:
-        answer, recomputed = await _erase(context, connection, named, wish, operator)
+    async def work(connection: Connection) -> tuple[ErasedUser, list[Recomputed], float]:
+        answer, recomputed = await _erase(context, connection, ids, wish, operator)
         whole = msgspec.structs.replace(answer, bodies=search.dropped)
         await keep(connection, whole)
         return whole, recomputed, before_commit()
@@ -118,23 +122,20 @@ async def erase_user(
     await context.faults.reach("erase.committed")
     # What came while the rest was searched; the scheduler finds what comes from now on.
     await go_on_searching(context, search, within_s=None)
-    await publish(context, [_under_old_name(named, recomputed)], read_at)
-    log.info("user_erased", user_key=named.user_key, state=answer.state, actor=operator.actor)
+    await publish(context, [_under_old_name(*pair) for pair in zip(ids, recomputed, strict=True)], read_at)
+    log.info("user_erased", user_key=answer.user_key, state=answer.state, actor=operator.actor)
     return answer
 
 
-async def _find(context: Context, project: str, user_id: str) -> Named:
-    """Raises: Unknown, where nobody of this name is known, erased or not."""
-    names = erased_names(context.settings, project, user_id)
-    if not names:
-        raise SettingsInvalid(
-            "Erasing needs TOLLHOUSE_KEY_PEPPERS: set it to what the doors have, so that they recognise the "
-            "erased user."
-        )
+async def _find(context: Context, project: str, user_id: str) -> list[Named]:
+    """The user, and then its earlier ids.
+
+    Raises: Unknown, where nobody of this name is known, erased or not.
+    """
     async with context.database.connection() as connection:
         await require_head(connection, project)
-        user_key = await erased.find_by_name(connection, project, [user_id, *names])
-        is_erased = user_key is not None
+        names = [user_id, *erased_names(context.settings, project, user_id)]
+        user_key = await erased.find_by_name(connection, project, names)
         if user_key is None and "\0" not in user_id:
             user_key = await customers.find_user_key(connection, project, user_id)
         if user_key is None:
@@ -143,58 +144,91 @@ async def _find(context: Context, project: str, user_id: str) -> Named:
                 "typing mistake, or in another project with `tollhouse find`.",
                 code="unknown_user",
             )
-        known = await customers.load_user(connection, user_key)
+        former = await moves.list_former(connection, project, user_key)
+        known = [await customers.load_user(connection, key) for key in (user_key, *former)]
+    said = [user_id, *(one.user_id for one in known[1:])]
+    return [_name(context, one, name) for one, name in zip(known, said, strict=True)]
+
+
+def _name(context: Context, user: LockedUser, said: str) -> Named:
+    is_erased = user.user_id.startswith(ERASED)
+    names = erased_names(context.settings, user.project, user.user_id)
+    if not names:
+        raise SettingsInvalid(
+            "Erasing needs TOLLHOUSE_KEY_PEPPERS: set it to what the doors have, so that they recognise the "
+            "erased user."
+        )
     return Named(
-        project=project,
-        user_id=user_id,
-        user_key=user_key,
-        tombstone=known.user_id if is_erased else names[0],
+        project=user.project,
+        user_id=said,
+        user_key=user.user_key,
+        tombstone=user.user_id if is_erased else names[0],
         is_erased=is_erased,
     )
 
 
-async def _foresee(context: Context, named: Named) -> ErasedUser:
+async def _foresee(context: Context, ids: list[Named]) -> ErasedUser:
     async with context.database.connection() as connection:
-        user = await customers.load_user(connection, named.user_key)
+        keys = [one.user_key for one in ids]
         counted = {
-            table: await erased.count_rows(connection, table, named.project, named.user_key)
+            table: await erased.count_rows(connection, table, ids[0].project, keys)
             for table in erased.DELETED
         }
-        running = await _running(context, connection, user)
-        return await _answer(context, connection, named, done=counted, running=running)
+        return await _answer(
+            context, connection, ids, done=counted, running=await _running(context, connection, keys)
+        )
 
 
 async def _erase(
-    context: Context, connection: Connection, named: Named, wish: EraseWish, operator: Operator
-) -> tuple[ErasedUser, Recomputed]:
-    held = await hold_users(connection, named.project, [named.user_key])
-    user, linked = held.users[named.user_key], held.customers[named.user_key]
-    if user.user_id not in {named.user_id, named.tombstone}:
+    context: Context, connection: Connection, ids: list[Named], wish: EraseWish, operator: Operator
+) -> tuple[ErasedUser, list[Recomputed]]:
+    project, keys = ids[0].project, [one.user_key for one in ids]
+    held = await hold_users(connection, project, keys)
+    if any(held.users[one.user_key].user_id not in {one.user_id, one.tombstone} for one in ids):
         raise Moved
     # Two at once: the second one comes to an erased user.
-    now_named = msgspec.structs.replace(named, is_erased=user.user_id == named.tombstone)
-    await refuse_busy(connection, named.project, [named.user_key])
-    running = await _running(context, connection, user)
+    known = [
+        msgspec.structs.replace(one, is_erased=held.users[one.user_key].user_id == one.tombstone)
+        for one in ids
+    ]
+    await refuse_busy(connection, project, keys)
+    running = await _running(context, connection, keys)
     _refuse_subscribed(running, wish)
-    done, recomputed = await erase_traces(context, connection, now_named, linked, operator)
+    gone: Counter[str] = Counter()
+    recomputed = []
+    for one in known:
+        done, answers = await erase_traces(context, connection, one, held.customers[one.user_key], operator)
+        gone.update(done)
+        recomputed.append(answers)
     await record_action(
         connection,
         operator,
         action="user.erase",
-        project=named.project,
-        user_key=named.user_key,
-        subject=("user", str(named.user_key)),
+        project=project,
+        user_key=keys[0],
+        subject=("user", str(keys[0])),
         reason=wish.reason.strip(),
-        details={"deleted": done, "customers": linked, "was_erased": now_named.is_erased},
+        details={
+            "deleted": gone,
+            "customers": [one for key in keys for one in held.customers[key]],
+            "former": keys[1:],
+            "was_erased": known[0].is_erased,
+        },
     )
-    answer = await _answer(context, connection, now_named, done=done, running=running, recomputed=recomputed)
+    answer = await _answer(
+        context, connection, known, done=dict(gone), running=running, recomputed=recomputed[0]
+    )
     return answer, recomputed
 
 
-async def _running(context: Context, connection: Connection, user: LockedUser) -> list[str]:
-    facts = await gather_facts(connection, user.project, user.user_key)
-    now = user.clock_at or await context.now(connection)
-    return [one.subscription_id for one in facts.subscriptions if is_running(one, now)]
+async def _running(context: Context, connection: Connection, user_keys: list[int]) -> list[str]:
+    found: list[str] = []
+    for user_key in user_keys:
+        user = await customers.load_user(connection, user_key)
+        facts = await gather_facts(connection, user.project, user_key)
+        now = user.clock_at or await context.now(connection)
+        found += [one.subscription_id for one in facts.subscriptions if is_running(one, now)]
+    return found
 
 
 def _refuse_subscribed(running: list[str], wish: EraseWish) -> None:
@@ -209,31 +243,28 @@ def _refuse_subscribed(running: list[str], wish: EraseWish) -> None:
 async def _answer(
     context: Context,
     connection: Connection,
-    named: Named,
+    ids: list[Named],
     *,
     done: dict[str, int],
     running: list[str],
     recomputed: Recomputed | None = None,
 ) -> ErasedUser:
     """`recomputed` None: nothing was done."""
-    linked = await moves.list_customers(connection, named.project, [named.user_key])
+    project, keys = ids[0].project, [one.user_key for one in ids]
+    linked = await moves.list_customers(connection, project, keys)
     is_live = await find_mode(connection, context.settings) == "live"
-    now = await context.now(connection)
-    sets = () if recomputed is None else recomputed.sets
     return ErasedUser(
-        project=named.project,
-        user_key=named.user_key,
-        tombstone=None if recomputed is None else named.tombstone,
-        state="would_erase" if recomputed is None else "already" if named.is_erased else "erased",
+        project=project,
+        user_key=keys[0],
+        tombstone=None if recomputed is None else ids[0].tombstone,
+        former=keys[1:],
+        state="would_erase" if recomputed is None else "already" if ids[0].is_erased else "erased",
         deleted=done,
-        kept={
-            table: await erased.count_rows(connection, table, named.project, named.user_key)
-            for table in erased.KEPT
-        },
+        kept={table: await erased.count_rows(connection, table, project, keys) for table in erased.KEPT},
         bodies=None,
         running=running,
         left_at_stripe=[_left(one.customer_id, is_live=is_live) for one in linked],
-        versions={stored.app: answer_at(stored, "", now).version for _, stored in sets},
+        versions={} if recomputed is None else await versions_of(context, connection, recomputed),
     )
 
 

@@ -27,6 +27,8 @@ class Held(Struct, frozen=True, kw_only=True):
     users: dict[int, LockedUser]
     #: cus_…, by user.
     customers: dict[int, tuple[str, ...]]
+    #: Of all these customers: they may be rung.
+    targets: tuple[int, ...]
 
 
 async def with_attempts(context: Context, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
@@ -51,13 +53,13 @@ async def hold_users(connection: Connection, project: str, user_keys: Sequence[i
         Moved: a customer came or went before the locks were held.
     """
     wanted = await moves.list_customers(connection, project, user_keys)
-    for one in wanted:
-        await inbox.raise_target(connection, TargetRef("customer", one.customer_id))
+    targets = [await inbox.raise_target(connection, TargetRef("customer", one.customer_id)) for one in wanted]
     locked = {key: await customers.lock_user(connection, key) for key in sorted(set(user_keys))}
     if await moves.list_customers(connection, project, user_keys) != wanted:
         raise Moved
     return Held(
         users=locked,
+        targets=tuple(targets),
         customers={key: tuple(one.customer_id for one in wanted if one.user_key == key) for key in locked},
     )
 

@@ -4,8 +4,9 @@ Whoever calls holds a transaction and commits it; afterwards `publish` copies th
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +33,9 @@ _decode_segments = msgspec.json.Decoder(tuple[StoredSegment, ...]).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
 class Recomputed(Struct, frozen=True, kw_only=True):
     """What a recompute leaves: every app's answers, changed or not, ready for the cache."""
 
@@ -42,12 +46,18 @@ class Recomputed(Struct, frozen=True, kw_only=True):
 
 
 async def recompute_user(
-    context: Context, connection: Connection, user_key: int, *, cause: str
+    context: Context,
+    connection: Connection,
+    user_key: int,
+    *,
+    cause: str,
+    above: Mapping[str, int] = NOTHING,
 ) -> Recomputed:
     """Bring the stored answers of one user up to their sources and the catalog head.
 
     Takes the user lock first, then reads: two of these for one user never work on the same past. A user
-    whose project has no catalog, or with a timeline that says the same from now on, gets no new version.
+    whose project has no catalog, or with a timeline that says the same from now on, gets no new version;
+    but for apps in `above`, whose version then lies above that number.
     """
     user = await customers.lock_user(connection, user_key)
     now = user.clock_at or await context.now(connection)
@@ -59,7 +69,15 @@ async def recompute_user(
     stored = {found.app: found for found in await entitlements.list_sets(connection, user.project, user_key)}
     results = [
         await _recompute_app(
-            connection, user, app, stored.get(app), facts=facts, head=head, now=now, cause=cause
+            connection,
+            user,
+            app,
+            stored.get(app),
+            facts=facts,
+            head=head,
+            now=now,
+            cause=cause,
+            above=above.get(app),
         )
         for app in sorted(head.catalog.apps.keys() | stored.keys())
     ]
@@ -114,17 +132,19 @@ async def _recompute_app(
     head: Head,
     now: datetime,
     cause: str,
+    above: int | None,
 ) -> tuple[StoredSet, bool]:
     """(the answers that hold, whether they are new)."""
     if stored is not None:
         await _append_begun(connection, stored, now)
     new = timeline(facts, head.catalog, app, now) if app in head.catalog.apps else _nothing_from(now)
     if stored is not None and (
-        stored.catalog_version > head.version or is_same_from(_timeline_of(stored), new, now)
+        stored.catalog_version > head.version
+        or (above is None and is_same_from(_timeline_of(stored), new, now))
     ):
         return stored, False
     encoded = encode_timeline(new)
-    first_version = stored.last_version + 1 if stored is not None else 1
+    first_version = max(stored.last_version if stored is not None else 0, above or 0) + 1
     fresh = StoredSet(
         project=user.project,
         app=app,

@@ -94,10 +94,12 @@ async def bury_user(connection: Connection, project: str, user_key: int, tombsto
     )
 
 
-async def count_rows(connection: Connection, table: str, project: str, user_key: int) -> int:
+async def count_rows(connection: Connection, table: str, project: str, user_keys: Sequence[int]) -> int:
     return int(
         await connection.fetchval(
-            f"SELECT count(*) FROM {table} WHERE project = $1 AND user_key = $2", project, user_key
+            f"SELECT count(*) FROM {table} WHERE project = $1 AND user_key = ANY($2::bigint[])",
+            project,
+            list(user_keys),
         )
     )
 

@@ -3,6 +3,7 @@
 The caller holds the locks of all customers and of both users. Every function is one statement.
 """
 
+import uuid
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -79,15 +80,107 @@ async def move_rows(connection: Connection, table: str, project: str, source: in
     return rows_changed(status)
 
 
-async def raise_versions(connection: Connection, project: str, user_keys: Sequence[int]) -> None:
-    """The next versions of these users lie above all that any of them was ever given, app by app."""
-    await connection.execute(
+async def list_divisors(
+    connection: Connection, project: str, user_keys: Sequence[int]
+) -> dict[str, set[int]]:
+    """By currency: the divisors of these users' monthly sums."""
+    rows = await connection.fetch(
         """
-        UPDATE entitlements e SET last_version = greatest(e.last_version, h.highest)
-        FROM (SELECT app, max(last_version) AS highest FROM entitlements
-              WHERE project = $1 AND user_key = ANY($2::bigint[]) GROUP BY app) h
-        WHERE e.project = $1 AND e.user_key = ANY($2::bigint[]) AND e.app = h.app
+        SELECT DISTINCT currency, divisor::text AS divisor FROM recurring_sums
+        WHERE project = $1 AND user_key = ANY($2::bigint[])
         """,
         project,
         list(user_keys),
     )
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        found.setdefault(row["currency"], set()).add(int(row["divisor"]))
+    return found
+
+
+async def scale_sums(
+    connection: Connection, project: str, user_keys: Sequence[int], currency: str, divisor: int
+) -> None:
+    """The same sums in one divisor, which each of theirs divides."""
+    await connection.execute(
+        """
+        UPDATE recurring_sums
+        SET monthly = monthly * div($4::text::numeric, divisor), divisor = $4::text::numeric
+        WHERE project = $1 AND user_key = ANY($2::bigint[]) AND currency = $3
+        """,
+        project,
+        list(user_keys),
+        currency,
+        str(divisor),
+    )
+
+
+async def highest_versions(connection: Connection, project: str, user_keys: Sequence[int]) -> dict[str, int]:
+    """By app: the highest number that any of these users was ever given."""
+    rows = await connection.fetch(
+        """
+        SELECT app, max(last_version) AS highest FROM entitlements
+        WHERE project = $1 AND user_key = ANY($2::bigint[]) GROUP BY app
+        """,
+        project,
+        list(user_keys),
+    )
+    return {row["app"]: row["highest"] for row in rows}
+
+
+async def hand_over(connection: Connection, project: str, source: int, target: int) -> None:
+    """Whose things went to the source, their things are the target's now, and the source's too.
+
+    The target is a user of ours since the first of both was: what it earned before is no import.
+    """
+    await connection.execute(
+        """
+        WITH both_users AS (
+            SELECT min(created_at) AS since, max(clock_at) FILTER (WHERE user_key = $2) AS source_clock
+            FROM users WHERE project = $1 AND user_key IN ($2, $3)
+        )
+        UPDATE users u SET
+            went_to = CASE WHEN u.user_key = $3 THEN NULL ELSE $3 END,
+            created_at = CASE WHEN u.user_key = $3 THEN b.since ELSE u.created_at END,
+            clock_at = CASE WHEN u.user_key = $3 THEN coalesce(u.clock_at, b.source_clock)
+                            WHEN u.user_key = $2 THEN NULL ELSE u.clock_at END
+        FROM both_users b WHERE u.project = $1 AND (u.user_key IN ($2, $3) OR u.went_to = $2)
+        """,
+        project,
+        source,
+        target,
+    )
+
+
+async def list_former(connection: Connection, project: str, user_key: int) -> list[int]:
+    """Users whose things are this one's now, in order."""
+    rows = await connection.fetch(
+        "SELECT user_key FROM users WHERE project = $1 AND went_to = $2 ORDER BY user_key", project, user_key
+    )
+    return [row["user_key"] for row in rows]
+
+
+async def swap_names(connection: Connection, project: str, one: int, other: int) -> None:
+    """Each gets the other's user_id. A name is unique at every moment, so one has none in between."""
+    names = await connection.fetch(
+        "SELECT user_key, user_id FROM users WHERE project = $1 AND user_key IN ($2, $3)", project, one, other
+    )
+    by_key = {row["user_key"]: row["user_id"] for row in names}
+    for key, name in ((one, f"swapped {uuid.uuid4()}"), (other, by_key[one]), (one, by_key[other])):
+        await connection.execute(
+            "UPDATE users SET user_id = $3 WHERE project = $1 AND user_key = $2", project, key, name
+        )
+
+
+async def holds_anything(connection: Connection, project: str, user_key: int) -> bool:
+    """Whether a user has, or had, a customer, a checkout or a grant."""
+    found = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM stripe_customers WHERE project = $1 AND user_key = $2)
+            OR EXISTS (SELECT FROM checkout_sessions WHERE project = $1 AND user_key = $2)
+            OR EXISTS (SELECT FROM grants WHERE project = $1 AND user_key = $2)
+        """,
+        project,
+        user_key,
+    )
+    return bool(found)
