@@ -1,7 +1,10 @@
 """`tollhouse catalog` as a product owner and an operator type it."""
 
 import asyncio
+import io
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,6 +13,7 @@ import pytest
 from deploy.local.stripe_simulator.testing import running_simulator
 from domain.context import Context
 from domain.settings import Settings
+from ingress.cli.catalog.group import ask_confirmation
 from tests.flows.catalog_seeds import CATALOG_TOML, seed_subscribers
 from tests.ingress.test_cli import CATALOG, answer, call
 
@@ -117,6 +121,24 @@ async def test_a_user_that_cannot_be_recomputed_is_counted_and_explained(
     assert "Recomputed 1 users" in done.stdout
     assert "1 users could not be recomputed" in done.stdout
     assert "recompute_failed" in done.stderr
+
+
+def test_the_environments_name_is_asked_of_a_person_and_never_of_a_pipeline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wanted, given in ((None, None), ("shop", "shop"), ("shop", "store")):
+        assert ask_confirmation(wanted, given) == given
+    monkeypatch.setattr(sys, "stdin", io.StringIO("shop\n"))
+    assert ask_confirmation("shop", None) is None
+    keyboard, terminal = os.openpty()
+    try:
+        os.write(keyboard, b"shop\n")
+        with os.fdopen(terminal, encoding="utf-8") as typed:
+            monkeypatch.setattr(sys, "stdin", typed)
+            assert ask_confirmation("shop", None) == "shop"
+    finally:
+        os.close(keyboard)
+    assert "This changes Stripe in LIVE mode. Type shop to go on" in capsys.readouterr().err
 
 
 async def test_stripe_is_planned_applied_and_verified_from_the_terminal(
