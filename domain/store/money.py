@@ -267,6 +267,28 @@ async def list_invoices(
     return [Invoice(**row) for row in rows]
 
 
+async def list_awaited(
+    connection: Connection, project: str, user_key: int, subscription_ids: Sequence[str]
+) -> list[Invoice]:
+    """The open invoices of changes to these subscriptions that are charged, not sent: oldest first."""
+    rows = await connection.fetch(
+        """
+        SELECT stripe_invoice_id AS invoice_id, stripe_customer_id AS customer_id,
+               stripe_subscription_id AS subscription_id, number, status, billing_reason, collection_method,
+               currency, total_minor, tax_minor, paid_minor, remaining_minor, created_at, finalized_at,
+               due_at, paid_at, voided_at, uncollectible_at, pay_url
+        FROM invoices WHERE project = $1 AND user_key = $2 AND stripe_subscription_id = ANY($3::text[])
+          AND status = 'open' AND billing_reason = 'subscription_update' AND remaining_minor > 0
+          AND collection_method = 'charge_automatically'
+        ORDER BY created_at, stripe_invoice_id
+        """,
+        project,
+        user_key,
+        list(subscription_ids),
+    )
+    return [Invoice(**row) for row in rows]
+
+
 async def list_lines(
     connection: Connection, project: str, invoice_ids: Sequence[str]
 ) -> dict[str, list[InvoiceLine]]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from domain.errors import Conflict, Invalid, Rejected, Unknown
+from domain.errors import Conflict, Invalid, Rejected, Unavailable, Unknown
 from domain.flows.change_plan import (
     Asked,
     Changed,
@@ -21,10 +22,13 @@ from domain.flows.change_plan import (
     resume_subscription,
 )
 from domain.flows.read_catalog import find_head
+from domain.flows.show_billing import show_billing
 from domain.model import EntitlementSet
+from domain.rules.billing import BillingSubscription
 from domain.rules.impact import FeatureEffect, compare_sets
 from domain.rules.order import Item
 from tests.flows.event_path import EventPath
+from tests.waiting import until
 
 PRO, TEAM, YEAR = Item("pro", "month"), Item("team", "month"), Item("pro", "year")
 Effects = list[tuple[str, str, object, object]]
@@ -518,3 +522,69 @@ async def test_in_a_trial_a_change_costs_nothing_and_keeps_the_trial(path: Event
         assert preview.next_invoice is not None
         trial_end = datetime.fromtimestamp((await payer.read())["trial_end"], UTC)
         assert (preview.next_invoice.total_minor, preview.next_invoice.at) == (4900, trial_end)
+
+
+async def test_an_upgrade_that_waits_is_shown_with_its_page_and_outlives_a_refused_change(
+    path: EventPath,
+) -> None:
+    async with paying(path, "u_1", PRO) as payer:
+        await path.advance(payer.clock_id, days=3)
+        await path.stripe.change_card(payer.customer_id, "pm_card_authenticationRequired")
+        done = await payer.change(TEAM)
+        assert isinstance(done, Changed)
+        assert done.subscription is not None
+        [invoice, *_] = await payer.invoices()
+        for shown_now in (done.subscription, await billed(payer)):
+            waiting = shown_now.pending_payment
+            assert waiting is not None
+            assert (waiting.pay_url, waiting.due_minor) == (done.url, invoice["amount_remaining"])
+            assert [(item.plan, item.price) for item in waiting.items] == [("team", "month")]
+
+        # Stripe is asked before what waits is dropped for good.
+        await path.stripe.fail("/v1/invoices/create_preview", status=400, times=2)
+        for when in ("now", "period_end"):
+            refused = await refusal(payer.change(Item("pro", "month", 2), when=when))
+            assert refused.code == "stripe_refused"
+            assert (await payer.read())["pending_update"] is not None
+        assert (await billed(payer)).pending_payment == waiting
+        await path.create(f"/v1/invoices/{invoice['id']}/pay", {"payment_method": "pm_card_visa"})
+        await payer.sync()
+        assert (await billed(payer)).pending_payment is None
+
+
+async def billed(payer: Payer) -> BillingSubscription:
+    shown_now = await show_billing(payer.path.context, "acme", "editor", payer.user_id)
+    return shown_now.subscriptions[0]
+
+
+async def test_what_was_planned_comes_back_unless_the_change_has_happened_and_a_loss_is_told(
+    path: EventPath,
+) -> None:
+    async with paying(path, "u_1", TEAM) as payer:
+        subscription = f"/v1/subscriptions/{payer.subscription_id}"
+
+        async def change_badly(**fault: Any) -> list[Any]:
+            """What the log says of the plan for the period's end, after a change at once that fails."""
+            await path.execute("DELETE FROM checkout_turns")
+            await payer.change(PRO, when="period_end")
+            await path.stripe.fail(subscription, method="POST", **fault)
+            with capture_logs() as lines:
+                with pytest.raises((Unavailable, Conflict)):
+                    await payer.change(Item("team", "month", 2))
+                await until(lambda: any("planned_change" in line["event"] for line in lines))
+            await path.stripe.clear_faults()
+            return [line for line in lines if "planned_change" in line["event"]]
+
+        [told] = await change_badly(status=500, times=2)
+        assert (told["event"], told["is_back"]) == ("planned_change_looked_after", True)
+        assert (await payer.read())["schedule"] is not None
+
+        await path.stripe.fail("/v1/subscription_schedules", method="POST", status=400)
+        [told] = await change_badly(status=402)
+        assert (told["event"], told["log_level"]) == ("planned_change_lost", "warning")
+        assert (await payer.read())["schedule"] is None
+
+        [told] = await change_badly(status=500, times=2, when="after")
+        assert (told["event"], told["is_back"]) == ("planned_change_looked_after", False)
+        state = await payer.read()
+        assert (state["schedule"], held(state)) == (None, {"team.month": 2})

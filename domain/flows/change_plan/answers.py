@@ -12,6 +12,7 @@ from domain.flows.gather_records import gather_records
 from domain.flows.sync_now import sync_now
 from domain.rules.billing import BillingSubscription, show_subscriptions
 from domain.rules.impact import FeatureEffect, compare_sets
+from domain.stripe_gateway import JsonObject
 from domain.telemetry import get_logger
 
 log = get_logger()
@@ -93,14 +94,17 @@ class Preview(Struct, frozen=True, kw_only=True):
     entitlements: tuple[FeatureEffect, ...]
 
 
-async def conclude(scene: Scene, subject: Subject, status: Status, *, url: str | None = None) -> Concluded:
-    """Read back what was changed, and say what it led to."""
+async def conclude(
+    scene: Scene, subject: Subject, status: Status, *, awaited: JsonObject | None = None
+) -> Concluded:
+    """Read back what was changed, and say what it led to. `awaited`: the invoice that the customer pays."""
     started = time.monotonic()
+    invoices = [("invoice", str(awaited["id"]))] if awaited is not None else []
     owed = await sync_now(
         scene.context,
         scene.syncer,
         subject.customer_id,
-        [("subscription", subject.id)],
+        [("subscription", subject.id), *invoices],
         cause="subscription_change",
         within_s=min(SYNC_WITHIN_S, scene.context.settings.read_back_s),
     )
@@ -117,7 +121,7 @@ async def conclude(scene: Scene, subject: Subject, status: Status, *, url: str |
     )
     changed = Changed(
         status=status,
-        url=url,
+        url=awaited.get("hosted_invoice_url") if awaited is not None else None,
         subscription=await _shown(scene, subject),
         entitlements=EntitlementChange(
             app=asked.app,

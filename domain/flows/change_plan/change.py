@@ -1,6 +1,6 @@
 """Change: other plans, add-ons or quantities; at once for the difference, or with the next period."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,8 @@ from domain.flows.change_plan.refusals import (
     refuse_not_running,
     refuse_unpaid,
 )
-from domain.flows.change_plan.schedule import plan_next_period, put_back
+from domain.flows.change_plan.restore import planned_again
+from domain.flows.change_plan.schedule import plan_next_period
 from domain.flows.change_plan.subject import (
     Asked,
     Scene,
@@ -41,10 +42,7 @@ from domain.rules.plan_change import (
     list_item_changes,
 )
 from domain.store import catalogs
-from domain.stripe_gateway import JsonObject, StripeRefused
-from domain.telemetry import get_logger
-
-log = get_logger()
+from domain.stripe_gateway import JsonObject
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -82,8 +80,8 @@ async def change_subscription(
             if asked.is_preview:
                 return await _preview(scene, subject, plan)
             do = _change_now if when == "now" else _change_later
-            status, url = await do(scene, subject, plan)
-        return await conclude(scene, subject, status, url=url)
+            status, awaited = await do(scene, subject, plan)
+        return await conclude(scene, subject, status, awaited=awaited)
 
 
 def _refuse(subject: Subject, when: When) -> None:
@@ -142,30 +140,30 @@ async def _wanted(scene: Scene, held: Sequence[Held], item: Item) -> Wanted:
     return Wanted(plan=item.plan, price=item.price, price_id=row.price_id, quantity=item.quantity)
 
 
-async def _change_now(scene: Scene, subject: Subject, plan: Plan) -> tuple[Status, str | None]:
+async def _change_now(scene: Scene, subject: Subject, plan: Plan) -> tuple[Status, JsonObject | None]:
     if _is_waiting_for(subject, plan):
-        return "action_required", subject.pay_url
-    dropped = await drop_unpaid_update(scene, subject)
-    released = await release_schedule(scene, subject)
+        return "action_required", subject.answer["latest_invoice"]
     if not plan.items:
-        return ("changed" if dropped or released else "unchanged"), None
-    try:
+        undone = [await drop_unpaid_update(scene, subject), await release_schedule(scene, subject)]
+        return ("changed" if any(undone) else "unchanged"), None
+    await _give_up_unpaid(scene, subject, {"items": plan.items, "proration_behavior": "always_invoice"})
+    async with planned_again(scene, subject):
+        await release_schedule(scene, subject)
         answer = await scene.write(subject.path, _terms(subject, plan), step="items")
-    except StripeRefused:
-        if released is not None:
-            await _plan_again(scene, subject, released)
-        raise
     if answer.get("pending_update") is None:
         return "changed", None
-    return "action_required", _hosted_page(answer)
+    return "action_required", answer["latest_invoice"]
 
 
-async def _plan_again(scene: Scene, subject: Subject, released: JsonObject) -> None:
-    """Nothing became of the change, so what was planned instead of it still stands."""
-    try:
-        await put_back(scene, subject, released)
-    except StripeRefused as refused:
-        log.warning("planned_change_lost", subscription=subject.id, reason=refused.reason)
+async def _give_up_unpaid(scene: Scene, subject: Subject, coming: Mapping[str, Any]) -> bool:
+    """Drop an update that waits for its payment, for the one that is `coming`; whether there was one.
+
+    Its invoice is void for good then, so Stripe is asked before whether it would take the other one.
+    """
+    if subject.answer.get("pending_update") is None:
+        return False
+    await cost_of_next(scene, subject, coming)
+    return await drop_unpaid_update(scene, subject)
 
 
 def _terms(subject: Subject, plan: Plan) -> dict[str, Any]:
@@ -194,11 +192,12 @@ def _is_waiting_for(subject: Subject, plan: Plan) -> bool:
     return found == sorted((one.price_id, one.quantity or 0) for one in plan.wanted)
 
 
-async def _change_later(scene: Scene, subject: Subject, plan: Plan) -> tuple[Status, str | None]:
-    dropped = await drop_unpaid_update(scene, subject)
+async def _change_later(scene: Scene, subject: Subject, plan: Plan) -> tuple[Status, None]:
     if not plan.items:
-        released = await release_schedule(scene, subject)
-        return ("changed" if released or dropped else "unchanged"), None
+        undone = [await drop_unpaid_update(scene, subject), await release_schedule(scene, subject)]
+        return ("changed" if any(undone) else "unchanged"), None
+    coming = {"items": plan.items, "proration_behavior": "none"}
+    dropped = await _give_up_unpaid(scene, subject, coming)
     if _is_scheduled(subject, plan):
         return ("scheduled" if dropped else "unchanged"), None
     await plan_next_period(scene, subject, plan.wanted)
@@ -211,11 +210,6 @@ def _is_scheduled(subject: Subject, plan: Plan) -> bool:
         return False
     found = sorted((item.price_id, item.quantity or 0) for item in schedule.items)
     return found == sorted((one.price_id, one.quantity or 0) for one in plan.wanted)
-
-
-def _hosted_page(answer: JsonObject) -> str | None:
-    invoice = answer.get("latest_invoice")
-    return invoice.get("hosted_invoice_url") if isinstance(invoice, dict) else None
 
 
 # ── preview ─────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,8 @@ _UNPAID = frozenset({"first_payment_failure", "final_payment_failure"})
 #: Somebody has stopped the whole subscription, or it never began.
 _NOT_RUNNING = frozenset({"incomplete", "paused"})
 #: What waited is taken back before the call that Stripe refuses, as a schedule would undo that one later. A
-#: planned change is put back then, if Stripe lets us; an unpaid update is not.
+#: planned change is put back then, if Stripe lets us (`restore`). An unpaid update is dropped only once
+#: Stripe has previewed the other change, so it is lost where Stripe refuses all the same.
 _KEPT = (
     "the subscription keeps its items, but a change or end that was planned may be taken back "
     "(GET /api/v1/billing shows it)"

@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from domain.context import Context
 from domain.errors import Conflict
 from domain.flows.change_plan.answers import Concluded, Preview, Status, conclude
@@ -27,6 +25,7 @@ from domain.flows.sync import Syncer
 from domain.model import Facts, SubscriptionItem
 from domain.rules.foresight import foresee, going_on, with_items, with_subscription
 from domain.rules.subscription import known_end
+from domain.stripe_gateway import JsonObject
 
 
 async def resume_subscription(context: Context, syncer: Syncer, asked: Asked) -> Concluded | Preview:
@@ -52,11 +51,11 @@ async def resume_subscription(context: Context, syncer: Syncer, asked: Asked) ->
             if asked.is_preview:
                 return await _preview(scene, subject)
             do = _begin_again if is_paused else _undo
-            status, url = await do(scene, subject)
-        return await conclude(scene, subject, status, url=url)
+            status, awaited = await do(scene, subject)
+        return await conclude(scene, subject, status, awaited=awaited)
 
 
-async def _undo(scene: Scene, subject: Subject) -> tuple[Status, str | None]:
+async def _undo(scene: Scene, subject: Subject) -> tuple[Status, None]:
     undone = [
         await drop_unpaid_update(scene, subject),
         # Before the end: a schedule does not let anybody else touch that.
@@ -66,7 +65,7 @@ async def _undo(scene: Scene, subject: Subject) -> tuple[Status, str | None]:
     return ("changed" if any(undone) else "unchanged"), None
 
 
-async def _begin_again(scene: Scene, subject: Subject) -> tuple[Status, str | None]:
+async def _begin_again(scene: Scene, subject: Subject) -> tuple[Status, JsonObject | None]:
     """It stays paused until its first invoice is paid: nobody gets a period for a card that fails."""
     wish: dict[str, Any] = {
         "billing_cycle_anchor": {"type": "now"},
@@ -76,7 +75,7 @@ async def _begin_again(scene: Scene, subject: Subject) -> tuple[Status, str | No
     answer = await scene.write(f"{subject.path}/resume", wish, step="resume")
     if answer["status"] != "paused":
         return "changed", None
-    return "action_required", msgspec.structs.replace(subject, answer=answer).pay_url
+    return "action_required", answer["latest_invoice"]
 
 
 def _ended(asked: Asked) -> Conflict:

@@ -33,7 +33,7 @@ async def plan_next_period(scene: Scene, subject: Subject, wanted: Sequence[Want
 
 
 async def put_back(scene: Scene, subject: Subject, released: JsonObject) -> None:
-    """Plan again what a schedule that this call has `released` had planned for the period's end."""
+    """Plan again what the schedule that this call has `released` had planned for the period's end."""
     end = int(subject.period_end.timestamp())
     planned = next((phase for phase in released["phases"] if phase["start_date"] >= end), None)
     if planned is None:

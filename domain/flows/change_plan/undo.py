@@ -2,16 +2,16 @@
 
 from domain.errors import ObjectMissing
 from domain.flows.change_plan.subject import Scene, Subject
-from domain.stripe_gateway import JsonObject
 
 
-async def release_schedule(scene: Scene, subject: Subject) -> JsonObject | None:
-    """The subscription goes on as it is. Answers the schedule that managed it, with its phases."""
+async def release_schedule(scene: Scene, subject: Subject) -> bool:
+    """The subscription goes on as it is. Answers whether a schedule managed it."""
     if subject.schedule is None:
-        return None
-    return await scene.write(
+        return False
+    await scene.write(
         f"/v1/subscription_schedules/{subject.schedule.schedule_id}/release", {}, step="release"
     )
+    return True
 
 
 async def drop_unpaid_update(scene: Scene, subject: Subject) -> bool:

@@ -11,6 +11,7 @@ from domain.rules.billing.shapes import (
     BillingSubscription,
     PaymentProblem,
     PendingChange,
+    PendingPayment,
     Records,
 )
 from domain.rules.billing.subscriptions import ENDED_SHOWN, show_subscriptions
@@ -22,6 +23,7 @@ __all__ = [
     "BillingSubscription",
     "PaymentProblem",
     "PendingChange",
+    "PendingPayment",
     "Records",
     "find_payment_problem",
     "is_payment_failing",

@@ -20,12 +20,14 @@ class Records(Struct, frozen=True, kw_only=True):
     billed: Mapping[str, BilledSubscription] = {}
     #: By item id.
     terms: Mapping[str, PriceTerms] = {}
-    #: Of the items that are to come, by price id.
+    #: Of the items that are to come or to be paid, by price id.
     scheduled_terms: Mapping[str, PriceTerms] = {}
     #: By purchase id.
     bought: Mapping[str, BoughtLine] = {}
     #: Of the subscriptions whose payment fails, without lines.
     invoices: Sequence[Invoice] = ()
+    #: Open ones, with lines, by the subscription whose change waits for their payment.
+    awaited: Mapping[str, Invoice] = {}
 
 
 class BillingItem(Struct, frozen=True, kw_only=True):
@@ -55,6 +57,19 @@ class PendingChange(Struct, frozen=True, kw_only=True):
     items: tuple[BillingItem, ...]
 
 
+class PendingPayment(Struct, frozen=True, kw_only=True):
+    """A change that happens once it is paid, and is dropped after 23 hours."""
+
+    since: datetime
+    currency: str
+    #: Minor units, taxes and discounts included.
+    due_minor: int
+    #: Where the customer pays it; null: Stripe has made no page yet.
+    pay_url: str | None
+    #: What it is to pay for.
+    items: tuple[BillingItem, ...]
+
+
 class BillingSubscription(Struct, frozen=True, kw_only=True):
     id: str
     #: Of its plan; null: it holds add-ons, or prices the catalog does not know.
@@ -71,6 +86,8 @@ class BillingSubscription(Struct, frozen=True, kw_only=True):
     trial_ends_at: datetime | None
     #: Null: none is waiting.
     pending_change: PendingChange | None
+    #: Null: no change waits for its payment.
+    pending_payment: PendingPayment | None
 
 
 class BillingPurchase(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,13 @@ from datetime import datetime
 from domain.model import Subscription
 from domain.money import BilledSubscription, PriceTerms
 from domain.rules.billing.seen import is_subscription_seen
-from domain.rules.billing.shapes import BillingItem, BillingSubscription, PendingChange, Records
+from domain.rules.billing.shapes import (
+    BillingItem,
+    BillingSubscription,
+    PendingChange,
+    PendingPayment,
+    Records,
+)
 from domain.rules.catalog import Catalog, Plan, Price, plan_of
 from domain.rules.holdings import group_of
 from domain.rules.subscription import known_end
@@ -42,6 +48,7 @@ def _show(subscription: Subscription, records: Records, catalog: Catalog) -> Bil
         ends_at=ends_at,
         trial_ends_at=subscription.trial_end if subscription.status == "trialing" else None,
         pending_change=_pending(billed, records, catalog) if billed is not None else None,
+        pending_payment=_pending_payment(billed, records, catalog) if billed is not None else None,
     )
 
 
@@ -57,16 +64,33 @@ def _pending(billed: BilledSubscription, records: Records, catalog: Catalog) -> 
     if billed.scheduled_at is None:
         return None
     items = [
-        _item(
-            records.scheduled_terms.get(item.price_id)
-            or PriceTerms(price_id=item.price_id, product_id=item.product_id),
-            item.quantity,
-            billed,
-            catalog,
-        )
+        _item(_terms(records, item.price_id, item.product_id), item.quantity, billed, catalog)
         for item in billed.scheduled_items
     ]
     return PendingChange(at=billed.scheduled_at, items=tuple(items))
+
+
+def _pending_payment(billed: BilledSubscription, records: Records, catalog: Catalog) -> PendingPayment | None:
+    invoice = records.awaited.get(billed.subscription_id)
+    if invoice is None:
+        return None
+    items = [
+        _item(_terms(records, line.price_id, line.product_id), line.quantity, billed, catalog)
+        for line in invoice.lines
+        # What is negative gives back what the change replaces.
+        if line.price_id is not None and line.product_id is not None and line.amount_minor > 0
+    ]
+    return PendingPayment(
+        since=invoice.finalized_at or invoice.created_at,
+        currency=invoice.currency,
+        due_minor=invoice.remaining_minor,
+        pay_url=invoice.pay_url,
+        items=tuple(items),
+    )
+
+
+def _terms(records: Records, price_id: str, product_id: str) -> PriceTerms:
+    return records.scheduled_terms.get(price_id) or PriceTerms(price_id=price_id, product_id=product_id)
 
 
 def _item(
