@@ -25,7 +25,7 @@ class TimedJobs:
         self._interval_s = interval_s
         self._orders: Mapping[str, Order] = {}
         self._clock: AsyncIOScheduler | None = None
-        self._running: set[asyncio.Task[object]] = set()
+        self._running: dict[str, asyncio.Task[object]] = {}
 
     def go_on(self, orders: Mapping[str, Order]) -> None:
         """Begin, unless that has been done; and follow the operators from now on."""
@@ -34,7 +34,8 @@ class TimedJobs:
             self._clock = self._begin()
             return
         for job, order in orders.items():
-            if self._is_asked(order) and self._clock.get_job(job) is not None:
+            is_due = self._is_asked(order) and job not in self._running
+            if is_due and self._clock.get_job(job) is not None:
                 self._clock.modify_job(job, next_run_time=datetime.now(UTC))
 
     def cut(self) -> None:
@@ -42,7 +43,7 @@ class TimedJobs:
         clock, self._clock = self._clock, None
         if clock is not None:
             clock.shutdown(wait=False)
-            for task in tuple(self._running):
+            for task in tuple(self._running.values()):
                 task.cancel()
 
     async def finish(self) -> None:
@@ -51,7 +52,7 @@ class TimedJobs:
             return
         self._clock.pause()
         while self._running:
-            await asyncio.wait(tuple(self._running))
+            await asyncio.wait(tuple(self._running.values()))
         self.cut()
 
     def _begin(self) -> AsyncIOScheduler:
@@ -73,7 +74,7 @@ class TimedJobs:
         task = asyncio.current_task()
         if task is None or not self._goes_on(clock):
             return
-        self._running.add(task)
+        self._running[job] = task
         try:
             await self._take_turns(clock, job)
         except asyncio.CancelledError:
@@ -81,7 +82,8 @@ class TimedJobs:
             if self._clock is clock:
                 raise
         finally:
-            self._running.discard(task)
+            if self._running.get(job) is task:
+                del self._running[job]
 
     def _goes_on(self, clock: AsyncIOScheduler) -> bool:
         return bool(clock.state == STATE_RUNNING) and self._clock is clock

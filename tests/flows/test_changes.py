@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from domain.context import Context, open_context
-from domain.errors import Invalid, Unknown
+from domain.errors import Expired, Invalid, Unknown
 from domain.flows.changes import NOW, START, number_changes, read_changes
 from domain.flows.defaults import find_defaults
+from domain.flows.prune_changes import prune_changes
 from domain.flows.recompute import recompute_user
 from domain.flows.recompute_due import recompute_due
 from domain.model import StoredSet
@@ -24,6 +25,8 @@ from tests.flows.event_path import EventPath
 from tests.seeds import make_catalog, seed_catalog, seed_user
 
 WRITERS, ROUNDS, USERS = 12, 25, 8
+#: Changes that are old when they are written.
+OLD = 80
 
 
 @pytest.fixture
@@ -196,6 +199,87 @@ async def test_an_app_sees_neither_another_apps_changes_nor_another_projects(rea
         await read_changes(ready, "acme", "nosuch", START, 100)
     with pytest.raises(Unknown):
         await read_changes(ready, "nosuch", "editor", START, 100)
+
+
+async def grow_old(context: Context, *, up_to: int) -> None:
+    async with context.database.connection() as connection:
+        await connection.execute(
+            "UPDATE entitlement_changes SET recorded_at = '-infinity' WHERE version <= $1",
+            up_to,
+        )
+
+
+async def test_a_follower_at_the_border_goes_on_and_one_below_it_is_told_what_to_do(ready: Context) -> None:
+    user_key = await seed_user(ready)
+    async with ready.database.transaction() as connection:
+        await append(connection, user_key, 1, 2, 3, 4)
+        await append(connection, user_key, 1, app="viewer")
+    begun = (await read_changes(ready, "acme", "editor", START, 1)).next_cursor
+    border = (await read_changes(ready, "acme", "editor", begun, 1)).next_cursor
+    quiet = (await read_changes(ready, "acme", "viewer", START, 100)).next_cursor
+    await grow_old(ready, up_to=2)
+
+    assert await prune_changes(ready) == 2, "up to the first that is young: the viewer's stands after it"
+    assert [change.version for change in await read_all(ready, border)] == [3, 4]
+    assert [change.version for change in await read_all(ready, START)] == [3, 4]
+    for late in ("c0", begun):
+        with pytest.raises(Expired) as told:
+            await read_changes(ready, "acme", "editor", late, 100)
+        assert (told.value.status, told.value.code) == (410, "cursor_expired")
+        assert "cursor=now" in told.value.detail
+    # A quiet app's cursor stays good, however old it is and whatever others lost.
+    assert (await read_changes(ready, "acme", "viewer", quiet, 100)).next_cursor == quiet
+
+    await grow_old(ready, up_to=4)
+    assert await prune_changes(ready) == 3
+    assert await prune_changes(ready) == 0
+    for cursor in (START, NOW):
+        page = await read_changes(ready, "acme", "editor", cursor, 100)
+        assert page.changes == []
+        async with ready.database.transaction() as connection:
+            await append(connection, user_key, 5 if cursor == START else 6)
+        assert len(await read_all(ready, page.next_cursor)) == 1, f"{cursor} of an emptied feed is a cursor"
+
+
+async def test_a_follower_beside_a_pruner_and_a_writer_is_told_of_what_it_missed(
+    ready: Context,
+) -> None:
+    """Old rows are pruned while they are written: each poller sees a row, or is told that it lost some."""
+    user_key, ended = await seed_user(ready), asyncio.Event()
+
+    async def write() -> None:
+        for version in range(1, OLD + 1):
+            async with ready.database.transaction() as connection:
+                await append(connection, user_key, version)
+                await connection.execute(
+                    "UPDATE entitlement_changes SET recorded_at = '-infinity' WHERE version = $1", version
+                )
+            await number_changes(ready)
+
+    async def prune() -> None:
+        while not ended.is_set():
+            await prune_changes(ready, limit=3)
+
+    async def poll() -> int:
+        """How often it was told; it then goes on from what is kept."""
+        cursor, last, told = START, 0, 0
+        while last < OLD and not (ended.is_set() and told):
+            try:
+                page = await read_changes(ready, "acme", "editor", cursor, 2)
+            except Expired:
+                cursor, last, told = NOW, 0, told + 1
+                continue
+            for change in page.changes:
+                assert last in {0, change.version - 1}, "a gap that nobody was told of"
+                last = change.version
+            cursor = page.next_cursor
+        return told
+
+    pruning, polling = asyncio.create_task(prune()), [asyncio.create_task(poll()) for _ in range(3)]
+    await write()
+    ended.set()
+    async with asyncio.timeout(60):
+        await asyncio.gather(pruning, *polling)
 
 
 @pytest.mark.parametrize("cursor", ["", "c", "17", "c-1", "c1.5", "c٣", "cc1", "newest", "c" + "9" * 19])
