@@ -15,6 +15,7 @@ from domain.flows.confirm_live import find_confirmation, require_confirmation
 from domain.flows.plan_stripe import plan_stripe
 from domain.flows.publish_catalog import PublishedProject, publish_sold
 from domain.flows.recompute_due import Backlog, CaughtUp
+from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.flows.webhook_endpoint import MadeEndpoint, list_retirable, set_endpoint
 from domain.rules.catalog import Catalog, StripeChange, StripeNote, StripePlan
 from domain.rules.catalog.stripe_nouns import StripeNoun
@@ -59,8 +60,11 @@ async def apply_catalog(
     *,
     confirmed: str | None,
     on_progress: Callable[[int, int], None],
+    operator: Operator = NOBODY,
 ) -> Applied:
     """Make `given` the catalogs in force, in Stripe and here. `on_progress` is told of users recomputed.
+
+    What is to be changed at Stripe is in the audit log before Stripe is asked, each new version with it.
 
     `confirmed`: what was typed for `find_confirmation`.
 
@@ -73,6 +77,7 @@ async def apply_catalog(
     require_confirmation(context, confirmed)
     planned = await plan_stripe(context, given)
     _refuse_obstacles(planned.obstacles)
+    await _record_wanted(context, given, planned, operator)
     done = await _carry_out(context, planned.changes)
     ready = planned if not done else await plan_stripe(context, given)
     if ready.changes:
@@ -80,7 +85,7 @@ async def apply_catalog(
             f"Stripe does not show {ready.changes[0].key} as it was just set: apply again in a minute."
         )
     await context.faults.reach("catalog.created")
-    projects = await publish_sold(context, given, ready.sold)
+    projects = await publish_sold(context, given, ready.sold, operator)
     await context.faults.reach("catalog.stored")
     done += await _carry_out(context, ready.portals)
     recomputed = await Backlog(context).catch_up(on_progress)
@@ -104,6 +109,32 @@ def _refuse_obstacles(obstacles: Sequence[StripeNote]) -> None:
             + "; ".join(f"{one.noun} {one.stripe_id} {one.detail}" for one in obstacles),
             code="stripe_in_the_way",
         )
+
+
+async def _record_wanted(
+    context: Context, given: Mapping[str, Catalog], planned: StripePlan, operator: Operator
+) -> None:
+    """One row per project, and one for what is of none.
+
+    Stripe shares no transaction with us: the row is first, so that nothing is done there that no row tells
+    of, and an apply that was killed has said what it wanted.
+    """
+    wanted: dict[str | None, list[StripeChange]] = {}
+    for change in planned.all_changes:
+        named = change.key.partition(".")[0]
+        wanted.setdefault(named if named in given else None, []).append(change)
+    async with context.database.transaction() as connection:
+        for project, changes in wanted.items():
+            await record_action(
+                connection,
+                operator,
+                action="catalog.stripe",
+                project=project,
+                user_key=None,
+                subject=("catalog", project or "deployment"),
+                reason=None,
+                details={"changes": [f"{one.action} {one.noun} {one.key}" for one in changes]},
+            )
 
 
 async def _carry_out(context: Context, changes: Sequence[StripeChange]) -> list[StripeChange]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Forbidden, Invalid, Unavailable, Unknown
-from domain.flows.record_action import Operator, record_action
+from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.rules.api_key import ID_BYTES, SECRET_BYTES, KeyMode, format_key, hash_secret, make_key
 from domain.settings import Settings, SettingsInvalid, stripe_mode
 from domain.store import api_keys, deployment
@@ -49,9 +49,6 @@ REASON_LENGTH = 1000
 
 #: In any zone it is a date that Python and Postgres can say, a rotation's lifetime later too.
 LATEST_EXPIRY = datetime(3000, 1, 1, tzinfo=UTC)
-
-#: Who acts where no person does, such as a program that prepares a deployment.
-NOBODY = Operator(actor="system")
 
 log = get_logger()
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Unavailable
+from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.rules.catalog import Catalog, SoldPrice, encode_catalog, parse_catalog_file, stripe_objects
 from domain.store import catalogs, due
 from domain.store.catalogs import PriceRow
@@ -50,19 +51,22 @@ def read_catalog(text: str, *, file: str) -> dict[str, Catalog]:
     return parse_catalog_file(text, file=file)
 
 
-async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Published:
+async def publish_locally(
+    context: Context, given: Mapping[str, Catalog], operator: Operator = NOBODY
+) -> Published:
     """`catalog apply --local`: store new versions; create nothing in Stripe and recompute nobody yet.
 
-    Applying the same content twice changes nothing. Every project's version, apps and prices appear in one
-    transaction, and with it its users are behind: `domain.flows.recompute_due` works them off, here with
-    `--wait` or in the scheduler. Until then each user keeps the answer that was stored.
+    Applying the same content twice changes nothing; each new version has its row in the audit log. Every
+    project's version, apps and prices appear in one transaction, and with it its users are behind:
+    `domain.flows.recompute_due` works them off, here with `--wait` or in the scheduler. Until then each user
+    keeps the answer that was stored.
 
     Raises:
         Unavailable: Postgres is away.
     """
     objects = stripe_objects(given)
     async with context.database.transaction() as connection:
-        projects = await _publish_projects(connection, given)
+        projects = await _publish_projects(connection, given, operator)
         for price in objects["prices"]:
             await _set_local_price(connection, price)
         behind = await due.count_behind(connection)
@@ -71,7 +75,10 @@ async def publish_locally(context: Context, given: Mapping[str, Catalog]) -> Pub
 
 
 async def publish_sold(
-    context: Context, given: Mapping[str, Catalog], sold: Iterable[SoldPrice]
+    context: Context,
+    given: Mapping[str, Catalog],
+    sold: Iterable[SoldPrice],
+    operator: Operator = NOBODY,
 ) -> dict[str, PublishedProject]:
     """Store new versions and with them the Stripe prices sold from now on; else as `publish_locally`.
 
@@ -81,7 +88,7 @@ async def publish_sold(
         Unavailable: Postgres is away.
     """
     async with context.database.transaction() as connection:
-        projects = await _publish_projects(connection, given)
+        projects = await _publish_projects(connection, given, operator)
         for price in sold:
             await _set_sold_price(connection, price)
     await _announce_new(context, projects)
@@ -89,15 +96,16 @@ async def publish_sold(
 
 
 async def _publish_projects(
-    connection: Connection, given: Mapping[str, Catalog]
+    connection: Connection, given: Mapping[str, Catalog], operator: Operator
 ) -> dict[str, PublishedProject]:
     await catalogs.lock_catalogs(connection)
     return {
-        project: await _publish_project(connection, catalog) for project, catalog in sorted(given.items())
+        project: await _publish_project(connection, catalog, operator)
+        for project, catalog in sorted(given.items())
     }
 
 
-async def _publish_project(connection: Connection, catalog: Catalog) -> PublishedProject:
+async def _publish_project(connection: Connection, catalog: Catalog, operator: Operator) -> PublishedProject:
     body = encode_catalog(catalog)
     digest = sha256(body).digest()
     head = await catalogs.find_head(connection, catalog.project)
@@ -109,6 +117,16 @@ async def _publish_project(connection: Connection, catalog: Catalog) -> Publishe
         connection, project=catalog.project, name=catalog.name, version=version, body=body, sha256=digest
     )
     await catalogs.set_apps(connection, catalog.project, apps)
+    await record_action(
+        connection,
+        operator,
+        action="catalog.apply",
+        project=catalog.project,
+        user_key=None,
+        subject=("catalog", str(version)),
+        reason=None,
+        details={"version": version, "apps": apps, "plans": sorted(catalog.plans)},
+    )
     log.info("catalog_published", project=catalog.project, version=version)
     return PublishedProject(version=version, is_new=True, apps=apps)
 

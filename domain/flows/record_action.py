@@ -21,6 +21,10 @@ class Operator(Struct, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
+#: Who acts where no person does, such as a program that prepares a deployment.
+NOBODY = Operator(actor="system")
+
+
 async def record_action(
     connection: Connection,
     operator: Operator,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Unknown
+from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.model import EventState, TargetRef
 from domain.rules.events import BodyRefused, Deployment, classify, read_envelope
 from domain.store import deployment as deployments
@@ -42,11 +43,11 @@ class Hint(Struct, frozen=True, kw_only=True):
     is_new: bool
 
 
-async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
+async def requeue(context: Context, event_ids: Sequence[str] = (), operator: Operator = NOBODY) -> Requeued:
     """Give events their turn again: the named ones, or every failed or pending one.
 
     Processed ones are skipped: nothing of theirs is owed. A row without a target gets the one today's type
-    table finds in its payload.
+    table finds in its payload. Each transaction has its row in the audit log.
 
     Raises:
         Unknown: a named event is not in the inbox.
@@ -63,8 +64,23 @@ async def requeue(context: Context, event_ids: Sequence[str] = ()) -> Requeued:
             for target, group in groupby(hints, key=lambda hint: hint.target):
                 owed.append(await inbox.raise_target(connection, target))
                 done.extend([await reopen_hint(connection, hint) for hint in group])
+            if hints:
+                await _record(connection, operator, [hint.event_id for hint in hints])
             await context.faults.reach("replay.reopened")
     return Requeued(event_ids=tuple(done), skipped=skipped, owed=tuple(owed))
+
+
+async def _record(connection: Connection, operator: Operator, event_ids: list[str]) -> None:
+    await record_action(
+        connection,
+        operator,
+        action="events.requeue",
+        project=None,
+        user_key=None,
+        subject=("event", event_ids[0] if len(event_ids) == 1 else "*"),
+        reason=None,
+        details={"events": event_ids},
+    )
 
 
 async def _batches(context: Context, event_ids: Sequence[str]) -> AsyncIterator[list[EventRow]]:

@@ -8,7 +8,6 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Conflict, FieldError, Invalid
 from domain.flows.manage_keys import (
-    NOBODY,
     SCOPES,
     CreatedKey,
     KeyWish,
@@ -19,7 +18,7 @@ from domain.flows.manage_keys import (
     refuse_reason,
     refuse_third_key,
 )
-from domain.flows.record_action import Operator, record_action
+from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.store import api_keys
 from domain.store.api_keys import ListedKey
 from domain.store.session import Connection

@@ -16,6 +16,7 @@ from domain.errors import Conflict, TollhouseError, Unknown
 from domain.flows.confirm_live import require_confirmation
 from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.read_budget import patient_budget
+from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.rules.catalog import StripeChange, StripeNote
 from domain.rules.endpoint import Endpoint, EndpointPlan, EndpointWanted, choose_endpoint, compare_endpoints
 from domain.rules.events import OLD_NAMES, USED
@@ -83,9 +84,16 @@ async def list_retirable(context: Context) -> tuple[StripeNote, ...]:
 
 
 async def retire_endpoint(
-    context: Context, endpoint_id: str, *, confirmed: str | None, anyway: bool = False
+    context: Context,
+    endpoint_id: str,
+    *,
+    confirmed: str | None,
+    anyway: bool = False,
+    operator: Operator = NOBODY,
 ) -> None:
     """Switch off an endpoint that another one of ours has replaced; it stays at Stripe, disabled.
+
+    The row of the audit log is there before Stripe is asked.
 
     `confirmed`: what was typed for `find_confirmation`. `anyway`: also while Stripe still owes events.
 
@@ -101,6 +109,17 @@ async def retire_endpoint(
     _refuse_unready(context, found, endpoint_id)
     if not anyway:
         await _refuse_owed(context, found)
+    async with context.database.transaction() as connection:
+        await record_action(
+            connection,
+            operator,
+            action="endpoint.retire",
+            project=None,
+            user_key=None,
+            subject=("endpoint", endpoint_id),
+            reason=None,
+            details={"anyway": anyway},
+        )
     key = f"endpoint:{uuid.uuid4()}"
     await context.stripe_or_raise.create(f"{PATH}/{endpoint_id}", {"disabled": True}, idempotency_key=key)
     log.info("webhook_endpoint_retired", endpoint=endpoint_id)

@@ -36,11 +36,10 @@ def read_query(filters: Mapping[str, Any]) -> EventQuery:
     """The values of `filter_options`. Raises: Invalid, where an instant cannot be read."""
     now = datetime.now(UTC)
     plain = {name: filters[name] for name in ("state", "source", "object_id", "project", "user_id", "app")}
-    since, until = (_instant(f"--{name}", filters[name], now) for name in ("since", "until"))
+    since, until = (read_past(f"--{name}", filters[name], now) for name in ("since", "until"))
     return EventQuery(type=filters["type_"], since=since, until=until, **plain)
 
 
-def _instant(option: str, text: str | None, now: datetime) -> datetime | None:
-    """A span is so long ago, because nothing is received later than now."""
-    at = read_instant(option, text, now)
-    return at if at is None or at <= now else now - (at - now)
+def read_past(option: str, text: str | None, now: datetime) -> datetime | None:
+    """An instant; a span is so long ago, because nothing has happened later than now."""
+    return read_instant(option, text, now, is_past=True)

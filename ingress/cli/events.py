@@ -18,6 +18,7 @@ from domain.flows.inspect_events import (
 from domain.flows.replay import requeue as requeue_events
 from ingress.cli.event_filters import filter_options, read_query
 from ingress.cli.events_replay import replay
+from ingress.cli.grants import this_operator
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 
@@ -141,7 +142,7 @@ async def requeue(*, event_ids: tuple[str, ...], as_json: bool) -> None:
     them within a second.
     """
     async with opened() as context:
-        requeued = await requeue_events(context, event_ids)
+        requeued = await requeue_events(context, event_ids, this_operator())
     if as_json:
         print_json(requeued)
         return

@@ -207,13 +207,14 @@ def _one_target(
     return found[0]
 
 
-def read_instant(option: str, text: str | None, now: datetime) -> datetime | None:
-    """A time, a day (its beginning, in UTC) or a span from now; always in UTC."""
+def read_instant(option: str, text: str | None, now: datetime, *, is_past: bool = False) -> datetime | None:
+    """A time, a day (its beginning, in UTC) or a span from now, `is_past`: so long ago; always in UTC."""
     if text is None:
         return None
     try:
         if span := _is_span(text):
-            return now + timedelta(**{_UNITS[span["unit"]]: int(span["count"])})
+            length = timedelta(**{_UNITS[span["unit"]]: int(span["count"])})
+            return now - length if is_past else now + length
         at = datetime.fromisoformat(text)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError) as error:

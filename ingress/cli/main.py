@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "grant": ("grants", "Give a user something, or take it away, whatever Stripe says."),
     "revoke": ("grants", "End grants; what else gives access stays."),
     "grants": ("grant_lists", "List what was granted, what soon ends; make many grants from a file."),
+    "audit": ("audit", "List what operators did, and why."),
     "find": ("find", "Say whose something is: any id, an invoice number, an e-mail."),
     "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
     "users": ("users", "See one user and what led to its answers; read it from Stripe now."),

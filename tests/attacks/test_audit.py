@@ -1,19 +1,27 @@
 """A-25: whatever an operator does is one row of the audit log, in the transaction that does it, for ever."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
 from domain.errors import Broken
 from domain.flows.manage_keys import create_key
+from domain.flows.publish_catalog import publish_locally, publish_sold
+from domain.flows.record_action import Operator
+from domain.flows.replay import requeue
 from domain.settings import Settings
 from ingress.api import OPERATIONS, app
+from ingress.cli.main import tollhouse
 from ingress.lifespan import Running, open_running
 from tests.attacks.asking import Said, ask
 from tests.seeds import make_catalog, seed_catalog, seed_dead, seed_user
+
+FLOWS = Path(__file__).resolve().parents[2] / "domain" / "flows"
 
 #: Each operator's verb: path parameters, body, and the action it leaves. `{…}` is of an earlier answer.
 VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
@@ -34,6 +42,63 @@ VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "run_one_job": ({"job": "reconcile"}, {}, "job.run"),
     "resume_one_job": ({"job": "reconcile"}, {"reason": "it is over"}, "job.resume"),
     "start_reconciliation": ({}, {"check": True}, "reconciliation.start"),
+    "rename_one_user": ({"user": "u_8"}, {"new_user_id": "u_80", "reason": "new login"}, "user.rename"),
+    "merge_two_users": (
+        {},
+        {"user_id": "u_80", "into_user_id": "u_9", "reason": "one person"},
+        "user.merge",
+    ),
+    "erase_one_user": ({}, {"user_id": "u_9", "reason": "asked to"}, "user.erase"),
+}
+#: Each command of a terminal → the actions that it may leave; none: it reads, or is of this machine alone.
+COMMANDS: dict[str, set[str]] = {
+    "grant": {"grant.create"},
+    "grants import": {"grant.create"},
+    "revoke": {"grant.revoke"},
+    "catalog apply": {"catalog.apply", "catalog.stripe"},
+    "catalog retire-endpoint": {"endpoint.retire"},
+    "keys create": {"key.create"},
+    "keys rotate": {"key.rotate"},
+    "keys revoke": {"key.revoke"},
+    "explain": {"user.repair"},
+    "users sync": {"user.sync"},
+    "users export": {"user.export"},
+    "users rename": {"user.rename"},
+    "users merge": {"user.merge"},
+    "users erase": {"user.erase"},
+    "customers adopt": {"customer.adopt"},
+    "backfill": {"import.start", "customer.import", "import.end"},
+    "backfill run": {"import.start", "customer.import", "import.end"},
+    "backfill await": {"import.start"},
+    "backfill complete": {"import.end"},
+    "events replay": {"events.replay"},
+    "events requeue": {"events.requeue"},
+    "dead retry": {"dead.retry"},
+    "dead discard": {"dead.discard"},
+    "scheduler pause": {"job.pause"},
+    "scheduler resume": {"job.resume"},
+    "scheduler run": {"job.run"},
+    "reconcile": {"reconciliation.start"},
+    "recover": {"deployment.recover", "reconciliation.start"},
+    **{
+        name: set()
+        for name in (
+            *("audit", "find", "grants list", "users show", "keys list", "revenue", "status", "doctor"),
+            *("catalog check", "catalog export", "catalog parity", "catalog plan", "catalog schema"),
+            *(
+                "catalog status",
+                "catalog verify",
+                "dead list",
+                "dead show",
+                "scheduler list",
+                "scheduler runs",
+            ),
+            *("events count", "events list", "events show", "events tail", "events types"),
+            *("backfill compare", "backfill list", "backfill show", "backfill status"),
+            # The schema comes before the log; what is local has no operators.
+            *("migrate", "local", "seed"),
+        )
+    },
 }
 DOORS = {door.name: door for door in OPERATIONS if door.method == "POST" and "/admin/" in door.path}
 #: Rows about a call, which a call that failed may leave.
@@ -42,6 +107,57 @@ NO_EFFECT = frozenset({"idempotency_keys", "audit_log", "alembic_version"})
 
 def test_every_verb_of_an_operator_is_tried() -> None:
     assert set(VERBS) == set(DOORS), "a new admin POST: say in VERBS how it is called and what it leaves"
+
+
+def test_every_command_says_which_rows_it_leaves() -> None:
+    known = set(commands_of(tollhouse, ()))
+    assert known <= set(COMMANDS), "a new command: say in COMMANDS which action it leaves, or that it reads"
+    sources = "".join(path.read_text("utf-8") for path in FLOWS.rglob("*.py"))
+    named = {action for command in known for action in COMMANDS[command]}
+    assert [action for action in sorted(named) if f'"{action}"' not in sources] == []
+
+
+async def test_what_only_a_terminal_does_leaves_a_row_too_or_is_not_done(settings: Settings) -> None:
+    operator = Operator(actor="cli:anna")
+    async with open_running("api", settings) as running:
+        context = running.context
+        await seed_catalog(context, make_catalog())
+        await seed_dead(context)
+        changed = {one: make_catalog(one, default_seats=3) for one in ("acme", "globex")}
+        verbs: list[tuple[Callable[[], Awaitable[object]], list[str]]] = [
+            (lambda: publish_locally(context, changed, operator), ["catalog.apply"] * 2),
+            (
+                lambda: publish_sold(context, {"acme": make_catalog(default_seats=2)}, [], operator),
+                ["catalog.apply"],
+            ),
+            (lambda: requeue(context, ["evt_1"], operator), ["events.requeue"]),
+        ]
+        for act, actions in verbs:
+            before, last = await everything(running), await last_action(running)
+            async with no_audit(running):
+                with pytest.raises(Broken):
+                    await act()
+            assert await everything(running) == before, f"{actions} without a row"
+            await act()
+            assert await actions_after(running, last) == [(action, "cli:anna", None) for action in actions]
+            assert await everything(running) != before
+        last = await last_action(running)
+        await publish_locally(context, {"globex": changed["globex"]}, operator)
+        assert await actions_after(running, last) == [], "what changes nothing leaves no row"
+
+
+def commands_of(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
+    """`users show`, … ; a group that does something by itself too."""
+    if not isinstance(command, click.Group):
+        yield " ".join(path)
+        return
+    if command.invoke_without_command:
+        yield " ".join(path)
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from commands_of(found, (*path, name))
 
 
 async def test_each_verb_leaves_one_row_and_without_the_row_does_nothing(settings: Settings) -> None:
@@ -140,7 +256,7 @@ async def last_action(running: Running) -> int:
     return last
 
 
-async def actions_after(running: Running, last: int) -> list[tuple[str, str, str]]:
+async def actions_after(running: Running, last: int) -> list[tuple[str, str, str | None]]:
     async with running.context.database.connection() as connection:
         rows = await connection.fetch(
             "SELECT action, actor, request_id FROM audit_log WHERE id > $1 ORDER BY id", last

@@ -14,6 +14,7 @@ from msgspec import Struct
 #: What commands import, directly or not; a module that is missing here is imported by whoever needs it.
 PRELOADED = [
     "ingress.cli.main",
+    "ingress.cli.audit",
     "ingress.cli.events",
     "ingress.cli.explain",
     "ingress.cli.grants",

@@ -17,6 +17,7 @@ from domain.flows.publish_catalog import (
 from domain.flows.recompute_due import Backlog, CaughtUp
 from ingress.cli.catalog.group import CATALOG, CONFIRM, ask_confirmation, read_text
 from ingress.cli.catalog.stripe import print_changes, print_endpoint, print_retirable
+from ingress.cli.grants import this_operator
 from ingress.cli.progress import progress
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
@@ -50,7 +51,9 @@ async def _apply_to_stripe(projects: Mapping[str, Catalog], confirm: str | None,
     async with opened("stripe-cli") as context:
         confirmed = ask_confirmation(find_confirmation(context), confirm)
         with progress("Recomputing users") as show:
-            applied = await apply_catalog(context, projects, confirmed=confirmed, on_progress=show)
+            applied = await apply_catalog(
+                context, projects, confirmed=confirmed, on_progress=show, operator=this_operator()
+            )
     if as_json:
         print_json(_applied_as_dict(applied))
         return
@@ -76,7 +79,7 @@ def _applied_as_dict(applied: Applied) -> dict[str, object]:
 
 async def _apply_locally(projects: Mapping[str, Catalog], *, wait: bool, as_json: bool) -> None:
     async with opened() as context:
-        published = await publish_locally(context, projects)
+        published = await publish_locally(context, projects, this_operator())
         caught_up = await _catch_up(context) if wait else None
     if as_json:
         print_json({**_as_dict(published), "waited": caught_up})

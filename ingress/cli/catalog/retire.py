@@ -5,6 +5,7 @@ import click
 from domain.flows.apply_catalog import find_confirmation
 from domain.flows.webhook_endpoint import retire_endpoint as retire
 from ingress.cli.catalog.group import CONFIRM, ask_confirmation
+from ingress.cli.grants import this_operator
 from ingress.cli.terminal import command, json_option, opened, print_json, say
 
 
@@ -24,7 +25,7 @@ async def retire_endpoint(*, endpoint_id: str, anyway: bool, confirm: str | None
     """
     async with opened("stripe-cli") as context:
         confirmed = ask_confirmation(find_confirmation(context), confirm)
-        await retire(context, endpoint_id, confirmed=confirmed, anyway=anyway)
+        await retire(context, endpoint_id, confirmed=confirmed, anyway=anyway, operator=this_operator())
     if as_json:
         print_json({"id": endpoint_id, "status": "disabled"})
     else:
