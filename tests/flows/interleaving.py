@@ -62,14 +62,14 @@ async def interleave(context: Context, first: Flow, second: Flow, hold_at: int) 
         return Interleaved(None, is_blocked=False)
     other = asyncio.ensure_future(second(context))
     try:
-        is_blocked = await _is_blocked(context, other)
+        is_blocked = await is_waiting(context, other)
     finally:
         stepper.released.set()
     await asyncio.gather(task, other)
     return Interleaved(stepper.held_at, is_blocked=is_blocked)
 
 
-async def _is_blocked(context: Context, other: "asyncio.Future[object]") -> bool:
+async def is_waiting(context: Context, other: "asyncio.Future[object]") -> bool:
     """Wait until `other` is done (False) or some statement waits for a lock (True)."""
     async with asyncio.timeout(20), context.database.connection() as watching:
         while not other.done():
