@@ -1,4 +1,4 @@
-"""A claim that meets the commit of a sync of the same customer: they wait for each other in one order only."""
+"""A claim that meets the commit of a sync of the same customer: they wait for each other in one order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
