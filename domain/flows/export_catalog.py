@@ -17,7 +17,7 @@ from domain.rules.catalog.stripe_export import ExportedCatalogs, export_catalogs
 from domain.rules.catalog.stripe_nouns import StripeFound
 from domain.rules.catalog.written import write_catalogs
 from domain.rules.events import Deployment
-from domain.rules.parity import AccountState, EndpointState
+from domain.rules.parity import AccountState, EndpointState, sold_at_stripe
 from domain.rules.portal_settings import Configuration, find_configuration, portal_names
 
 #: What a catalog does not say, of anything.
@@ -61,7 +61,7 @@ async def export_catalog(context: Context, *, project: str | None) -> ExportedFi
 
 
 async def export_state(context: Context) -> AccountState:
-    """What `catalog parity` compares: the catalogs in force, and those that Stripe alone would give.
+    """What `catalog parity` compares: the catalogs in force, and what Stripe has for them.
 
     Raises: as `export_catalog`.
     """
@@ -74,7 +74,7 @@ async def export_state(context: Context) -> AccountState:
         mode=account.deployment.mode,
         env=account.deployment.env,
         in_force=account.heads,
-        at_stripe=export_catalogs(account.found, {}, project=None, offered=account.offered).catalogs,
+        at_stripe=sold_at_stripe(account.found, account.heads, account.offered),
         endpoint=sends,
     )
 

@@ -1,13 +1,15 @@
 """Two Stripe accounts, such as test and live, compared by what they sell: ids differ, keys do not. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.rules.catalog import Catalog, Plan
+from domain.rules.catalog import Catalog, Plan, PortalOptions, StripeFound, compare_stripe
 from domain.rules.catalog.diff import FieldChange, NounChange, diff_catalogs
+from domain.rules.catalog.stripe_export import export_catalogs
 
 #: Of the file: one of another number is refused.
 FORMAT: Literal[1] = 1
@@ -27,7 +29,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     env: str
     #: By project: the catalog that this deployment answers from.
     in_force: dict[str, Catalog]
-    #: By project: what Stripe's products and prices of ours say by themselves.
+    #: By project: the plans, prices and portal that Stripe has for it, and nothing else of a catalog.
     at_stripe: dict[str, Catalog]
     #: The webhook endpoint; None: there is none, or its URL is not known.
     endpoint: EndpointState | None
@@ -46,6 +48,36 @@ class Difference(Struct, frozen=True, kw_only=True):
     project: str | None
     #: `added`: only there; `removed`: only here. Of its fields `before` is here, `after` there.
     noun: NounChange | EndpointChange
+
+
+def sold_at_stripe(
+    found: StripeFound, heads: Mapping[str, Catalog], offered: Mapping[str, Sequence[str]]
+) -> dict[str, Catalog]:
+    """What Stripe has of each project, whatever its catalog in force says should be there.
+
+    A plan is known by the product that the catalog in force names, else by our metadata. `offered`: by
+    project the products between which its portal lets customers switch.
+    """
+    exported = export_catalogs(found, heads, project=None, offered=offered).catalogs
+    sold = {(one.project, one.plan, one.price) for one in compare_stripe(exported, found).sold}
+    return {
+        key: _only_stripes(catalog, found, sold, offered.get(key, ())) for key, catalog in exported.items()
+    }
+
+
+def _only_stripes(
+    catalog: Catalog, found: StripeFound, sold: AbstractSet[tuple[str, str, str]], offered: Sequence[str]
+) -> Catalog:
+    plans = {}
+    for key, plan in catalog.plans.items():
+        if plan.product_id in found.products:
+            prices = {name: one for name, one in plan.prices.items() if (catalog.project, key, name) in sold}
+            plans[key] = Plan(key=key, name=plan.name, product_id=plan.product_id, prices=prices)
+    keys = {plan.product_id: key for key, plan in plans.items()}
+    portal = PortalOptions(switch_plans=tuple(sorted(keys[one] for one in offered if one in keys)))
+    return Catalog(
+        project=catalog.project, name=catalog.project, portal=portal, apps={}, features={}, plans=plans
+    )
 
 
 def compare_accounts(here: AccountState, there: AccountState) -> tuple[Difference, ...]:

@@ -11,7 +11,7 @@ from domain.flows.check_catalog import check_catalog
 from domain.flows.export_catalog import ExportedFile, export_catalog, export_state
 from domain.flows.plan_catalog import plan_catalog
 from domain.flows.publish_catalog import Catalog, read_catalog
-from domain.rules.catalog.written import write_catalogs
+from domain.rules.parity import Difference, compare_accounts
 from tests.flows.catalog_world import TEXT, World
 
 SAMPLE = (Path(__file__).parents[2] / "deploy/local/catalog.toml").read_text()
@@ -61,15 +61,6 @@ async def test_what_was_applied_is_exported_again_with_and_without_the_catalog_i
     assert not planned.is_changed
     assert not (await plan_stripe(world.context, catalogs)).is_changed
 
-    # From Stripe alone: what is sold and where customers may switch; what it gives is left to be written.
-    alone = (await export_state(world.context)).at_stripe
-    assert {key: sorted(one.plans) for key, one in alone.items()} == {
-        key: sorted(one.plans) for key, one in given.items()
-    }
-    assert alone["acme"].portal == given["acme"].portal
-    assert alone["acme"].plans["pro"].prices == given["acme"].plans["pro"].prices
-    await assert_nothing_to_change(world, read_catalog(write_catalogs(alone, {}), file="alone.toml"))
-
     # Edited in the dashboard: the file says what is sold there, so that nothing would be set back.
     month = world.holder("acme:pro:month")
     world.put("price", month["id"], currency_options={"usd": {"unit_amount": 1900}})
@@ -79,6 +70,52 @@ async def test_what_was_applied_is_exported_again_with_and_without_the_catalog_i
     assert catalogs["acme"].plans["pro"].prices["month"].amounts == {"usd": 1900}
     assert f"# {month['id']} asks for other terms" in file.text
     await assert_nothing_to_change(world, catalogs)
+
+    # From Stripe alone: what is sold and where customers may switch; what it gives is left to be written.
+    await forget_catalogs(world)
+    alone, file = await exported(world)
+    assert {key: sorted(one.plans) for key, one in alone.items()} == {
+        key: sorted(one.plans) for key, one in given.items()
+    }
+    assert alone["acme"].portal == given["acme"].portal
+    assert alone["acme"].plans["pro"].prices == catalogs["acme"].plans["pro"].prices
+    assert file.text.count("write them") == sum(len(one.plans) for one in given.values())
+    await assert_nothing_to_change(world, alone)
+
+
+async def test_parity_sees_what_stripe_has_and_not_what_should_be_there(world: World) -> None:
+    switching = TEXT.replace(
+        "[projects.acme.apps.editor]",
+        '[projects.acme.portal]\nswitch_plans = ["pro", "team"]\n[projects.acme.apps.editor]',
+    )
+    await world.apply(switching)
+    tested = await export_state(world.context)
+    assert compare_accounts(tested, await export_state(world.context)) == ()
+    await world.apply(switching.replace("usd = 4900", "usd = 5900").replace("seats = 40", "seats = 50"))
+    world.put("price", world.holder("acme:pro:once")["id"], active=False)
+    world.put("product", "acme_pro", name="Gold")
+    (portal,) = world.rows("billing_portal.configuration").values()
+    features = {**portal["features"], "subscription_update": {"enabled": False, "products": []}}
+    world.put("billing_portal.configuration", portal["id"], features=features)
+    found = compare_accounts(tested, await export_state(world.context))
+    assert [(one.place, one.noun.key, one.noun.change, *_fields(one)) for one in found] == [
+        ("in force", "team", "changed", ("grants.seats", 40, 50)),
+        ("in force", "team.month", "changed", ("amounts.usd", 4900, 5900)),
+        ("at Stripe", "acme", "changed", ("portal.switch_plans", ("pro", "team"), ())),
+        ("at Stripe", "pro", "changed", ("name", "pro", "Gold")),
+        ("at Stripe", "pro.once", "removed"),
+        ("at Stripe", "team.month", "changed", ("amounts.usd", 4900, 5900)),
+    ]
+
+
+def _fields(difference: Difference) -> list[tuple[object, ...]]:
+    return [(one.field, one.before, one.after) for one in difference.noun.fields]
+
+
+async def forget_catalogs(world: World) -> None:
+    """As after a loss of the database: what is at Stripe is all there is."""
+    async with world.context.database.transaction() as connection:
+        await connection.execute("TRUNCATE catalogs CASCADE")
 
 
 async def test_products_of_before_become_plans_that_change_nothing_and_lose_nothing(world: World) -> None:
@@ -127,7 +164,8 @@ async def test_a_price_of_ours_on_a_product_that_is_not_keeps_its_plan(world: Wo
     catalogs, file = await exported(world)
     assert catalogs == read_catalog(adopted, file="catalog.toml")
     assert "price_gold (usd 900 every month) is not ours" in file.text
-    alone = (await export_state(world.context)).at_stripe
+    await forget_catalogs(world)
+    alone, _ = await exported(world)
     pro = alone["acme"].plans["pro"]
     assert (pro.product_id, sorted(pro.prices)) == ("prod_gold", ["month", "once"])
     await assert_nothing_to_change(world, alone)

@@ -151,4 +151,4 @@ def _shown(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, dict):
         return f"{value['value']} per unit"
-    return ", ".join(map(str, value)) or "-" if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) or "-" if isinstance(value, list | tuple) else str(value)
