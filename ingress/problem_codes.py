@@ -71,7 +71,7 @@ CODES: dict[str, Code] = {
         "an operator imports them",
     ),
     "import_running": Code(None, "an import of the project is not at its end", _TERMINAL),
-    "map_invalid": Code(None, "lines of an import's map cannot be", _TERMINAL),
+    "lines_invalid": Code(None, "lines of an import's file cannot be", _TERMINAL),
     "key_ended": Code(409, "the key is over already", "make a new one"),
     "reconciliation_running": Code(409, "one pass at a time, and one is running", "wait for its end"),
     "not_dead": Code(409, "it went on during the call: nothing was done", "look again"),

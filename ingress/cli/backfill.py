@@ -2,23 +2,39 @@
 
 import asyncio
 import csv
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from domain.errors import FieldError, Invalid
-from domain.flows.backfill import ByMetadata, Import, Mapping, begin, carry_out, list_unmapped, open_project
+from domain.flows.backfill import (
+    ByMetadata,
+    Comparison,
+    Difference,
+    Import,
+    Mapping,
+    begin,
+    carry_out,
+    list_unmapped,
+    open_project,
+)
+from domain.flows.backfill import compare as compare_answers
 from domain.flows.backfill import complete as complete_project
 from domain.flows.backfill.mapping import read_mapping
 from ingress.cli.grants import project_option, this_operator
 from ingress.cli.progress import progress
-from ingress.cli.terminal import command, json_option, opened, print_json, say
+from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
 
 if TYPE_CHECKING:
     from domain.context import Context
 
 METADATA = "metadata."
+EXIT_DIFFERS = 1
+#: Lines of a table; a map of another system differs everywhere.
+MOST_SHOWN = 100
 COLUMNS = ("stripe_customer_id", "user_id", "reason")
 
 allow_new_option = click.option(
@@ -139,6 +155,53 @@ def _print(done: Import, unmapped: Path | None) -> None:
         f"Next: tollhouse backfill compare ANSWERS.csv --project {done.project}, then "
         f"tollhouse backfill complete --project {done.project}"
     )
+
+
+@backfill.command()
+@click.argument("answers", type=click.Path(path_type=Path), metavar="ANSWERS.csv")
+@project_option
+@json_option
+@command
+async def compare(*, answers: Path, project: str, as_json: bool) -> None:
+    """Compare an older system's answers (CSV: user_id,feature,granted) with what apps read here.
+
+    Each line is compared for every app that sees the feature. Exits with 1 where anything differs.
+    """
+    lines = await asyncio.to_thread(read_lines, answers, "ANSWERS.csv")
+    async with opened() as context:
+        compared = await compare_answers(context, project, lines)
+    print_json(compared) if as_json else _print_comparison(compared)
+    if compared.differences:
+        sys.exit(EXIT_DIFFERS)
+
+
+def _print_comparison(compared: Comparison) -> None:
+    different = compared.differences
+    if different:
+        print_table(
+            ("line", "user", "feature", "app", "theirs", "here", "because"),
+            [
+                (one.line, one.user_id, one.feature, one.app, _word(one.theirs), _word(one.ours), _why(one))
+                for one in different[:MOST_SHOWN]
+            ],
+        )
+        if len(different) > MOST_SHOWN:
+            say(f"… and {len(different) - MOST_SHOWN} more: --json shows all.")
+    say(
+        f"{compared.answers} answers of {compared.users} users: {len(different)} differ. "
+        f"{compared.unknown_users} users are unknown here."
+    )
+    if different:
+        one = different[0]
+        say(f"Next: tollhouse explain {shlex.quote(one.user_id)} --project {compared.project}")
+
+
+def _word(granted: bool) -> str:  # noqa: FBT001 - a cell of a table
+    return "yes" if granted else "no"
+
+
+def _why(one: Difference) -> str:
+    return "nobody knows the user: it was not linked" if one.is_unknown else one.reason
 
 
 @backfill.command("await")

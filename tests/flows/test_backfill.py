@@ -1,15 +1,36 @@
 """Backfill: what another system sold on the account gives access as if we had seen every event of it."""
 
+import os
 from typing import Any
 
-from domain.flows.backfill import Import, Mapping, begin, carry_out, list_unmapped
+import msgspec
+import pytest
+
+from domain.context import Context
+from domain.errors import Conflict, Invalid, Unavailable
+from domain.flows.backfill import (
+    ByMetadata,
+    Import,
+    Mapping,
+    begin,
+    carry_out,
+    complete,
+    list_unmapped,
+    open_project,
+)
 from domain.flows.backfill.mapping import read_mapping
+from domain.flows.ensure_customer import ensure_customer
 from domain.flows.record_action import Operator
+from domain.flows.sync import Syncer
 from tests.flows.event_path import EventPath
+from tests.flows.interleaving import Flow, interleave
 
 OPERATOR = Operator(actor="cli:tester")
 #: What was read when is not what was read.
 WHEN = {"read_at"}
+MOST_AWAITS = 200
+#: `BACKFILL_EACH=1` holds the import at every one of its awaits.
+EACH = int(os.environ.get("BACKFILL_EACH", "4"))
 MIRROR = (
     *("subscriptions", "subscription_items", "purchases", "invoices", "invoice_lines", "invoice_payments"),
     *("payments", "refunds", "disputes", "dispute_funds", "revenue_entries", "recurring_sums", "timers"),
@@ -69,3 +90,183 @@ async def test_what_was_sold_before_gives_access_exactly_as_a_sync_would_read_it
     assert await path.rows("SELECT user_key, app, last_version FROM entitlements ORDER BY 1, 2") == versions
     unmapped = [one async for one in list_unmapped(path.context, done.import_id)]
     assert [(one.customer_id, one.reason) for one in unmapped] == [(stranger, "nothing maps it")]
+
+
+async def test_what_happens_during_an_import_is_never_overwritten_by_an_older_page(path: EventPath) -> None:
+    """A subscription is canceled and synced while the import stands at one of its awaits, then the next."""
+    blocked = 0
+    for hold_at in range(1, MOST_AWAITS, EACH):
+        customer = await path.make_customer(f"u_{hold_at}")
+        await path.buy(customer)
+        begun = await begin(path.context, "acme", map_of({customer: f"u_{hold_at}"}), OPERATOR)
+        await path.execute("UPDATE imports SET stage = 'subscriptions' WHERE state = 'running'")
+
+        async def take(context: Context, import_id: str = begun.import_id) -> None:
+            await carry_out(context, "acme", import_id, OPERATOR)
+
+        ended = await interleave(path.context, take, cancel(path, customer), hold_at)
+        await path.drain()
+        blocked += ended.is_blocked
+        (row,) = await path.rows("SELECT * FROM subscriptions WHERE stripe_customer_id = $1", customer)
+        assert row["status"] == "canceled", (hold_at, ended.held_at)
+        assert not await path.is_granted(user_id=f"u_{hold_at}"), (hold_at, ended.held_at)
+        assert await path.count_owed() == 0
+        if ended.held_at is None:
+            break
+        # The next page is as short.
+        path.stripe.account.remove("subscription", row["stripe_subscription_id"])
+    assert ended.held_at is None
+    # Held with the customer's target locked, the sync of the cancellation waits for the page.
+    assert blocked > 0
+
+
+def cancel(path: EventPath, customer: str) -> Flow:
+    async def run(context: Context) -> None:
+        found = await path.retrieve(f"/v1/subscriptions?customer={customer}")
+        subscription = str(found["data"][0]["id"])
+        await path.delete(f"/v1/subscriptions/{subscription}")
+        (event,) = (await path.retrieve("/v1/events?type=customer.subscription.deleted&limit=1"))["data"]
+        received = await path.deliver(event)
+        for target_id in received.owed:
+            await Syncer(context).sync_target(target_id)
+
+    return run
+
+
+async def test_metadata_names_users_and_whoever_it_does_not_name_is_in_the_file(path: EventPath) -> None:
+    named = await old_customer(path, account="u_7")
+    nobody, blank = await path.make_stripe_customer(), await path.make_stripe_customer(account=" ")
+    others = await path.make_customer("u_8", "globex")
+    await path.create(f"/v1/customers/{others}", {"metadata": {"account": "u_7"}})
+    done = await backfill(path, ByMetadata(key="account"))
+    assert (done.counts.linked, done.counts.unmapped) == (1, 3)
+    assert (await path.answer("u_7"))["seats"]["value"] == 3
+    assert {one.customer_id: one.reason async for one in list_unmapped(path.context, done.import_id)} == {
+        nobody: "its metadata has no account",
+        blank: "its metadata has no account",
+        others: "belongs to project globex already",
+    }
+    again = await backfill(path, ByMetadata(key="account"))
+    assert (again.counts.linked, again.counts.already, again.counts.unmapped) == (0, 1, 3)
+    assert (await path.rows("SELECT stripe_customer_id FROM stripe_customers WHERE project = 'acme'")) == [
+        {"stripe_customer_id": named}
+    ]
+
+
+async def test_mapped_customers_that_no_list_shows_are_asked_for_by_name(path: EventPath) -> None:
+    clocked = await path.make_stripe_customer(test_clock=await path.make_clock())
+    await path.buy(clocked)
+    deleted = await path.make_stripe_customer()
+    await path.delete_customer(deleted)
+    first, second = await path.make_stripe_customer(), await path.make_stripe_customer()
+    users = {clocked: "u_1", deleted: "u_2", "cus_gone": "u_3", first: "u_4", second: "u_4"}
+    done = await backfill(path, map_of(users))
+    assert (done.counts.linked, done.counts.unmapped, done.counts.left_to_sync) == (3, 2, 1)
+    await path.drain()
+    assert await path.is_granted(user_id="u_1")
+    assert {one.customer_id: one.reason async for one in list_unmapped(path.context, done.import_id)} == {
+        "cus_gone": "Stripe has no such customer in this account and mode",
+        deleted: "Stripe has deleted it",
+    }
+    rows = await path.rows(
+        "SELECT is_primary FROM stripe_customers JOIN users USING (user_key) WHERE user_id = 'u_4' ORDER BY 1"
+    )
+    # One user with two customers: both count, one is for new checkouts.
+    assert [row["is_primary"] for row in rows] == [False, True]
+
+
+async def test_a_map_of_another_account_is_refused_before_each_of_its_customers_is_asked_for(
+    path: EventPath,
+) -> None:
+    users = {f"cus_elsewhere{number}": f"u_{number}" for number in range(21)}
+    with pytest.raises(Invalid, match="None of the 21 customers"):
+        await backfill(path, map_of(users))
+    (row,) = await path.rows("SELECT state, error FROM imports")
+    assert row["state"] == "failed"
+    assert "TOLLHOUSE_STRIPE_SECRET_KEY" in row["error"]
+
+
+async def test_lines_of_customers_that_are_taken_are_named_and_nothing_begins(path: EventPath) -> None:
+    mine, theirs = await path.make_customer("u_1"), await path.make_customer("u_2", "globex")
+    with pytest.raises(Invalid, match="2 wrong lines: nothing was imported") as refused:
+        await begin(path.context, "acme", map_of({mine: "u_9", theirs: "u_2"}), OPERATOR)
+    assert [(one["field"], one["detail"]) for one in refused.value.errors] == [
+        ("line 2", f"{mine} belongs to user 'u_1' already"),
+        ("line 3", f"{theirs} belongs to project globex already"),
+    ]
+    assert await path.rows("SELECT 1 FROM imports") == []
+
+
+async def test_an_import_is_one_at_a_time_and_goes_on_with_its_own_map(path: EventPath) -> None:
+    customer = await path.make_stripe_customer()
+    begun = await begin(path.context, "acme", map_of({customer: "u_1"}), OPERATOR)
+    assert await begin(path.context, "acme", map_of({customer: "u_1"}), OPERATOR) == msgspec.structs.replace(
+        begun, is_resumed=True
+    )
+    with pytest.raises(Conflict, match="running with another map"):
+        await begin(path.context, "acme", map_of({customer: "u_2"}), OPERATOR)
+    with pytest.raises(Conflict, match="not at its end"):
+        await complete(path.context, "acme", OPERATOR)
+    done = await backfill(path, map_of({customer: "u_2"}), restart=True)
+    assert done.counts.linked == 1
+    states = await path.rows("SELECT state FROM imports ORDER BY started_at")
+    assert [row["state"] for row in states] == ["abandoned", "done"]
+    actions = await path.rows(
+        "SELECT action FROM audit_log WHERE action LIKE 'import.%' OR action LIKE 'customer.%' ORDER BY id"
+    )
+    assert [row["action"] for row in actions] == [
+        *("import.start", "import.start", "customer.import", "import.end")
+    ]
+
+
+async def test_until_it_is_complete_a_user_without_a_customer_gets_no_second_one(path: EventPath) -> None:
+    known = await path.make_customer("u_1")
+    await open_project(path.context, "acme", OPERATOR, allows_new=None)
+    assert (await ensure_customer(path.context, "acme", "u_1")).customer_id == known
+    with pytest.raises(Conflict, match="backfill complete") as refused:
+        await ensure_customer(path.context, "acme", "u_2")
+    assert refused.value.code == "import_pending"
+    assert await path.rows("SELECT 1 FROM users WHERE user_id = 'u_2'") == []
+    # Another project's checkouts go on.
+    await ensure_customer(path.context, "globex", "u_2")
+    await open_project(path.context, "acme", OPERATOR, allows_new=True)
+    await ensure_customer(path.context, "acme", "u_2")
+    await open_project(path.context, "acme", OPERATOR, allows_new=False)
+    with pytest.raises(Conflict):
+        await ensure_customer(path.context, "acme", "u_3")
+    for _ in range(2):
+        assert (await complete(path.context, "acme", OPERATOR)).pending_since is None
+    await ensure_customer(path.context, "acme", "u_3")
+
+
+async def test_stripe_away_for_some_steps_ends_nothing_and_for_long_the_next_call_goes_on(
+    path: EventPath,
+) -> None:
+    customer = await old_customer(path)
+    await path.stripe.fail("/v1/charges", status=500, times=4)
+    done = await backfill(path, map_of({customer: "u_1"}))
+    assert (done.state, done.counts.linked) == ("done", 1)
+    await path.stripe.fail("/v1/invoices", status=500, times=None)
+    with pytest.raises(Unavailable):
+        await backfill(path, map_of({customer: "u_1"}))
+    (row,) = await path.rows("SELECT stage, lease_token FROM imports WHERE state = 'running'")
+    assert row == {"stage": "invoices", "lease_token": None}
+    await path.stripe.clear_faults()
+    assert (await backfill(path, map_of({customer: "u_1"}))).state == "done"
+
+
+async def test_an_object_that_cannot_be_read_leaves_its_customer_to_a_sync(path: EventPath) -> None:
+    odd, fine = await old_customer(path), await old_customer(path)
+    (charge,) = [
+        one
+        for one in path.stripe.account.rows["charge"].values()
+        if one["customer"] == odd and one["amount"] > 2000
+    ][:1]
+    path.stripe.account.put("charge", {**charge, "created": "soon"})
+    done = await backfill(path, map_of({odd: "u_1", fine: "u_2"}))
+    assert done.counts.left_to_sync > 0
+    assert await path.is_granted(user_id="u_2")
+    assert (await path.states()) == {"pending": 1}
+    path.stripe.account.put("charge", charge)
+    await path.drain()
+    assert (await path.answer("u_1"))["seats"]["value"] == 3

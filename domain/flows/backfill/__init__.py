@@ -4,7 +4,8 @@ An import is a row that says where it stands, as a run of the reconciler is. It 
 Stripe's own lists page by page; a page is written as it was read, without a second read per object.
 """
 
-from domain.flows.backfill.begin import Begun, begin, complete, open_project, read_gate
+from domain.flows.backfill.begin import Begun, begin, complete, open_project
+from domain.flows.backfill.compare import Comparison, Difference, compare
 from domain.flows.backfill.mapping import ByMap, ByMetadata, Mapping
 from domain.flows.backfill.run import Import, carry_out, list_unmapped
 
@@ -12,12 +13,14 @@ __all__ = [
     "Begun",
     "ByMap",
     "ByMetadata",
+    "Comparison",
+    "Difference",
     "Import",
     "Mapping",
     "begin",
     "carry_out",
+    "compare",
     "complete",
     "list_unmapped",
     "open_project",
-    "read_gate",
 ]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict
-from domain.flows.backfill.mapping import ByMap, Mapping, refuse_lines
+from domain.flows.backfill.mapping import NO_MAP, ByMap, Mapping, refuse_lines
 from domain.flows.backfill.stages import FIRST
 from domain.flows.grant import require_head
 from domain.flows.record_action import Operator, record_action
@@ -62,7 +62,7 @@ async def begin(
         if running is not None and not restart:
             return _resumed(running, mapping)
         if isinstance(mapping, ByMap):
-            refuse_lines(await find_taken(connection, project, mapping.lines))
+            refuse_lines(await find_taken(connection, project, mapping.lines), NO_MAP)
         if running is not None:
             await imports.end_import(connection, project, running.import_id, "abandoned")
         return await _begin(connection, project, mapping, operator, allows_new=allows_new)
@@ -165,10 +165,6 @@ async def complete(context: Context, project: str, operator: Operator) -> Gate:
         if was_pending:
             await _record(connection, operator, "import.complete", project, {})
         return await _gate(connection, project)
-
-
-async def read_gate(connection: Connection, project: str) -> Gate:
-    return await _gate(connection, project)
 
 
 async def _gate(connection: Connection, project: str) -> Gate:

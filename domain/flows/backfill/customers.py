@@ -198,7 +198,7 @@ def _refuse_other_account(step: Step, waiting: int) -> None:
         raise Invalid(
             f"None of the {waiting} customers of the map is in this Stripe account and mode, which has "
             f"{counts.customers}: check TOLLHOUSE_STRIPE_SECRET_KEY, and which account the map is of.",
-            code="map_invalid",
+            code="lines_invalid",
         )
 
 

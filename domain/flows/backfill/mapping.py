@@ -10,6 +10,8 @@ from msgspec import Struct
 from domain.errors import FieldError, Invalid
 from domain.rules.customer_map import MOST_FAULTS, Fault, MapLine, read_map
 
+NO_MAP = "nothing was imported"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,19 +42,20 @@ Mapping = ByMap | ByMetadata
 def read_mapping(lines: Sequence[str]) -> ByMap:
     """Raises: Invalid, with every wrong line by its number."""
     read = read_map(lines)
-    refuse_lines(read.faults)
+    refuse_lines(read.faults, NO_MAP)
     return ByMap(lines=read.lines)
 
 
-def refuse_lines(faults: Sequence[Fault]) -> None:
+def refuse_lines(faults: Sequence[Fault], said: str) -> None:
+    """Raises: Invalid, with the first of them; `said` is what did not happen."""
     if not faults:
         return
     shown = [FieldError(f"line {one.line}" if one.line else "file", one.said) for one in faults[:MOST_FAULTS]]
     if len(faults) > len(shown):
         shown.append(FieldError("…", f"{len(faults) - len(shown)} more"))
     raise Invalid(
-        f"The map has {len(faults)} wrong lines; nothing was imported. Correct them and send it again.",
-        code="map_invalid",
+        f"{len(faults)} wrong lines: {said}. Correct them and send the file again.",
+        code="lines_invalid",
         errors=tuple(shown),
     )
 

@@ -45,9 +45,9 @@ async def take_objects(step: Step) -> Taken:
 def _share(step: Step, page: ReadPage) -> float | None:
     """Lists go back in time, to the oldest customer: nobody bought anything before."""
     oldest, began = step.row.counts.oldest, step.row.started_at.timestamp()
-    if oldest is None or not page.answers or began <= oldest:
+    reached = page.answers[-1].get("created") if page.answers else None
+    if oldest is None or began <= oldest or not isinstance(reached, int):
         return None
-    reached = float(page.answers[-1]["created"])
     return min(1.0, max(0.0, (began - reached) / (began - oldest)))
 
 

@@ -41,7 +41,7 @@ class Part(Struct, frozen=True, kw_only=True):
 
 
 class Written(Struct, frozen=True, kw_only=True):
-    #: Customers left to a sync.
+    #: Customers left to a sync that was not wished for before.
     left: int = 0
     #: Their targets, which may be rung.
     owed: tuple[int, ...] = ()
@@ -80,7 +80,7 @@ async def _write_chunk(step: Step, parts: Sequence[Part], page_read_at: datetime
         recomputed = await _recompute(step, connection, mine)
         read_at = before_commit()
     await publish(step.context, recomputed, read_at)
-    return Written(left=len(left), owed=marked)
+    return Written(left=len(marked), owed=marked)
 
 
 async def _leave(
