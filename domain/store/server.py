@@ -28,6 +28,8 @@ class ServerRow(Struct, frozen=True, kw_only=True):
 class RoleRow(Struct, frozen=True, kw_only=True):
     role: str
     is_superuser: bool
+    #: Where tables are looked for; None: the role may use no schema of its search path.
+    schema: str | None
 
 
 async def read_server(connection: Connection) -> ServerRow:
@@ -55,7 +57,10 @@ async def read_backend(connection: Connection) -> int:
 
 async def read_role(connection: Connection) -> RoleRow:
     row = await connection.fetchrow(
-        "SELECT rolname AS role, rolsuper AS is_superuser FROM pg_roles WHERE rolname = current_user"
+        """
+        SELECT rolname AS role, rolsuper AS is_superuser, current_schema() AS schema
+        FROM pg_roles WHERE rolname = current_user
+        """
     )
     return RoleRow(**row)
 

@@ -21,6 +21,7 @@ from tests.flows.event_path import CATALOG, EventPath, path_settings
 from workers.bell import look_at_queue
 
 PEPPER = "000102030405060708090a0b0c0d0e0f" * 2
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
 
 
@@ -66,7 +67,7 @@ def line(seen: Diagnosis, name: str) -> tuple[str, str, str]:
 
 
 #: This test machine's own: a superuser, no append-only file, no scheduler.
-USUAL = {"postgres_role": "warning", "queue_persistence": "warning", "scheduler": "warning"}
+USUAL = dict.fromkeys(("postgres_role", "queue_persistence", "scheduler", "jobs"), "warning")
 
 
 async def test_a_deployment_that_is_whole_has_no_failed_check(
@@ -80,6 +81,8 @@ async def test_a_deployment_that_is_whole_has_no_failed_check(
     assert seen.first.startswith("Nothing has failed; first (postgres_role): let processes log in")
     names = [check.name for check in seen.checks]
     assert len(set(names)) == len(names)
+    explained = OPERATIONS.read_text()
+    assert [name for name in names if f"`{name}`" not in explained] == []
     assert "endpoint leads here" in line(seen, "stripe_endpoint")[1]
     assert "may read all" in line(seen, "stripe_key_rights")[1]
     assert line(seen, "catalog")[1].startswith("acme version ")
@@ -198,6 +201,8 @@ async def test_a_database_without_a_schema_and_a_role_without_rights_say_which_c
         assert line(await look(less), "postgres_role")[0] == "ok"
         await admin.execute(f"REVOKE INSERT ON webhook_events FROM {name}")
         assert line(await look(less), "postgres_role")[1] == f"{name} lacks INSERT on webhook_events"
+        await admin.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+        assert "GRANT USAGE ON SCHEMA public" in line(await look(less), "postgres_role")[2]
 
         await admin.execute("UPDATE alembic_version SET version_num = '0001'")
         seen = await look(own)

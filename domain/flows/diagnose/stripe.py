@@ -15,7 +15,7 @@ from domain.rules.diagnosis import stripe as rules
 from domain.settings import TESTING
 from domain.store import deployment as deployments
 from domain.store.deployment import DeploymentRow
-from domain.stripe_gateway import KeyRefused
+from domain.stripe_gateway import KeyRefused, StripeRefused
 
 REST = ("stripe_key_rights", "stripe_endpoint", "clock_stripe")
 #: Probes at once: a key may make 25 calls a second in test mode, and others make them too.
@@ -89,6 +89,9 @@ async def _look_at_rights(context: Context) -> list[Check]:
                 await context.stripe_or_raise.read(right.path, _no_reserve, limit=1)
             except KeyRefused:
                 return True
+            except StripeRefused:
+                # It may ask, and asked for what this account does not have.
+                return False
         return False
 
     refused = await asyncio.gather(*(is_refused(right) for right in rules.RIGHTS))

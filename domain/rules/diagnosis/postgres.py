@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs, urlsplit
 
-from domain.rules.diagnosis.nouns import Check, fail, ok, warn
+from domain.rules.diagnosis.nouns import Check, fail, ok, skip, warn
 
 #: As `server_version_num` writes them. Older ones lack what statements use; newer ones were not tried.
 OLDEST, NEWEST = 15_0000, 19_0000
@@ -117,8 +117,15 @@ def judge_connections(
     return ok("postgres_connections", finding)
 
 
-def judge_role(role: str, *, is_superuser: bool, held: Mapping[str, Sequence[str]]) -> Check:
-    """`held`: which of RIGHTS the role has, by table."""
+def judge_role(
+    role: str, *, schema: str | None, is_superuser: bool, held: Mapping[str, Sequence[str]]
+) -> Check:
+    """`schema`: where it finds tables, None: nowhere. `held`: which of RIGHTS it has, by table."""
+    if schema is None:
+        usage = f"as the schema's owner: GRANT USAGE ON SCHEMA public TO {role}"
+        return fail("postgres_role", f"{role} may use no schema of its search path", usage)
+    if not held:
+        return skip("postgres_role", f"there is no table in schema {schema}")
     lacking = {
         table: [right for right in LESS.get(table, RIGHTS) if right not in rights]
         for table, rights in sorted(held.items())
@@ -127,7 +134,7 @@ def judge_role(role: str, *, is_superuser: bool, held: Mapping[str, Sequence[str
     if missing:
         more = f" and {len(missing) - 3} tables more" if len(missing) > 3 else ""  # noqa: PLR2004 - to be readable
         rights = ", ".join(RIGHTS)
-        grant = f"as the tables' owner: GRANT {rights} ON ALL TABLES IN SCHEMA public TO {role}"
+        grant = f"as the tables' owner: GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO {role}"
         return fail("postgres_role", f"{role} lacks {'; '.join(missing[:3])}{more}", grant)
     if is_superuser:
         own = f"let processes log in as a role of their own that has {', '.join(RIGHTS)} on the tables"

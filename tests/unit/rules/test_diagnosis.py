@@ -125,10 +125,15 @@ def test_connections_are_counted_by_the_lowest_limit_and_by_who_is_there() -> No
 def test_a_role_needs_less_on_what_is_never_changed_and_a_superuser_more_care() -> None:
     all_ = list(postgres_rules.RIGHTS)
     held = {"users": all_, "audit_log": ["SELECT", "INSERT"], "alembic_version": ["SELECT"]}
-    assert postgres_rules.judge_role("app", is_superuser=False, held=held).outcome == "ok"
-    assert postgres_rules.judge_role("app", is_superuser=True, held=held).outcome == "warning"
+    assert postgres_rules.judge_role("app", schema="public", is_superuser=False, held=held).outcome == "ok"
+    assert (
+        postgres_rules.judge_role("app", schema="public", is_superuser=True, held=held).outcome == "warning"
+    )
+    nowhere = postgres_rules.judge_role("app", schema=None, is_superuser=False, held={})
+    assert (nowhere.outcome, "GRANT USAGE" in (nowhere.next or "")) == ("failed", True)
+    assert postgres_rules.judge_role("app", schema="public", is_superuser=False, held={}).outcome == "skipped"
     many = {name: ["SELECT"] for name in "abcde"}
-    found = postgres_rules.judge_role("app", is_superuser=False, held=many)
+    found = postgres_rules.judge_role("app", schema="public", is_superuser=False, held=many)
     assert found.finding == (
         "app lacks INSERT, UPDATE, DELETE on a; INSERT, UPDATE, DELETE on b; "
         "INSERT, UPDATE, DELETE on c and 2 tables more"
