@@ -12,11 +12,12 @@ from domain.flows.sync_user import SyncedUser, sync_user
 from domain.model import Entitlement
 from ingress.cli.grants import project_option, this_operator
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
+from ingress.cli.user_moves import erase, merge, rename
 
 
 @click.group()
 def users() -> None:
-    """See one user with everything that led to its answers, sync it, or hand out what is held of it."""
+    """See one user with everything that led to its answers, sync it, hand out, rename, merge or erase it."""
 
 
 @users.command()
@@ -62,6 +63,10 @@ async def export(*, user_id: str, project: str) -> None:
     async with opened() as context:
         exported = await export_user(context, project, user_id, this_operator())
     print_json(exported)
+
+
+for one in (rename, merge, erase):
+    users.add_command(one)
 
 
 def _print_user(shown: ShownUser) -> None:
