@@ -7,15 +7,25 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import httpx2
 import pytest
 import redis
+from prometheus_client import generate_latest
 
 from deploy.local.ports import free_port
+from domain.flows.manage_keys import create_key
+from domain.settings import Settings
+from ingress import api
+from ingress.lifespan import Running
+from tests.attacks.conftest import Line
 from tests.attacks.sizes import IS_LONG
 from tests.chaos.checks import until_quiet
 from tests.chaos.sizes import COMPRESSED
 from tests.chaos.stripe import Acknowledged
 from tests.chaos.world import Setup, World, running_world
+from tests.conftest import PEPPER
+from tests.flows.event_path import SECRET, EventPath, running_path
+from tests.ingress.doors import client_of
 
 EMAIL, NAME, STREET = "canary.7f3a@example.org", "Kanarienvogel Q. Sieben", "Kanariengasse 7731"
 PHONE = "+4915773317331"
@@ -25,6 +35,16 @@ STRIPES_WORDS = "the e-mail kanari.9917 is not valid"
 PERSONAL = (EMAIL, NAME, STREET, PHONE)
 #: A user that is named like a person, though the documents advise against it: in Postgres, and nowhere else.
 USER = "user.canary.55aa@example.org"
+
+
+PERSON = {"email": EMAIL, "name": NAME, "locale": "de"}
+ORDER: dict[str, Any] = {
+    "user_id": USER,
+    "items": [{"plan": "pro", "price": "month", "quantity": 1}],
+    "success_url": "http://localhost:3000/ok",
+    "cancel_url": "http://localhost:3000/no",
+    "customer": PERSON,
+}
 
 
 # 20 s of processor time, which `make test` has not.
@@ -40,8 +60,9 @@ async def test_secrets_and_personal_data_are_where_they_must_be_and_nowhere_else
         errors = [body async for body in live(world)]
         acknowledged = Acknowledged(world.stripe)
         assert await until_quiet(world, acknowledged, within_s=60)
+        redis_urls = (world.environment.servers.redis_url, world.environment.servers.cache_url)
         places = {f"metrics of {name}": await metrics_of(world, port) for name, port in ports.items()}
-        places |= logs(world) | {"errors": b"\n".join(errors), "redis": b"\n".join(redis_of(world))}
+        places |= logs(world) | {"errors": b"\n".join(errors), "redis": b"\n".join(redis_of(*redis_urls))}
         places["processes"] = b"\n".join(arguments(world))
         database, payloads = await dump(world)
         # The canaries did go through: otherwise this test would find nothing whatever is wrong.
@@ -59,6 +80,68 @@ async def test_secrets_and_personal_data_are_where_they_must_be_and_nowhere_else
             assert word.encode().hex().encode() not in database, word
         for word in secrets(world):
             assert word.encode() not in payloads, word
+
+
+async def test_what_a_person_types_is_in_no_row_line_key_or_metric_of_the_doors(
+    settings: Settings, logged: list[Line]
+) -> None:
+    """The same in one process, without what only whole processes have: arguments, and lines of libraries."""
+    async with running_path(settings) as path:
+        running = Running(path.context, "api")
+        made = [
+            await create_key(path.context, kind="app", project="acme", app="editor", name="app"),
+            await create_key(path.context, kind="operator", name="operator"),
+        ]
+        async with (
+            client_of(api.app, running, made[0].key) as app,
+            client_of(api.app, running, made[1].key) as operator,
+        ):
+            errors = await refusals_of(path, app, operator)
+        for event in await path.events():
+            await path.deliver(event)
+        await path.drain()
+        database, payloads = await dump(path)
+        places = {
+            "lines": repr(logged).encode(),
+            "errors": b"\n".join(errors),
+            "redis": b"\n".join(redis_of(settings.redis_url.reveal(), settings.cache_url.reveal())),
+            "metrics": generate_latest(),
+        }
+    assert all(word.encode() in payloads for word in (EMAIL, STREET))
+    assert USER.encode() in database
+    assert b"entitlements_recomputed" in places["lines"]
+    assert len(errors) > 10
+    password = urlsplit(settings.database_url.reveal()).password
+    keys = [one.key for one in made] + [one.key.split("_")[3] for one in made]
+    hidden = [*keys, PEPPER, SECRET, *([password] if password else [])]
+    for word in (*PERSONAL, *hidden, USER, STRIPES_WORDS):
+        found = {place for place, text in places.items() if word.encode() in text}
+        assert found <= ({"errors"} if word in {*PERSONAL, USER} else set()), (word, found)
+        assert word == USER or word.encode() not in database, word
+        assert word in {*PERSONAL, USER} or word.encode() not in payloads, word
+
+
+async def refusals_of(path: EventPath, app: httpx2.AsyncClient, operator: httpx2.AsyncClient) -> list[bytes]:
+    """A person buys and changes their address, and much is wrong: what was refused."""
+    opened = await app.post("/api/v1/checkout/session", json=ORDER)
+    assert opened.status_code == 201, opened.text
+    session = await path.retrieve(f"/v1/checkout/sessions/{opened.json()['id']}")
+    await path.stripe.pay(opened.json()["id"])
+    address = {"line1": STREET, "city": "Berlin", "country": "DE"}
+    customer = {"email": EMAIL, "name": NAME, "phone": PHONE, "address": address}
+    await path.create(f"/v1/customers/{session['customer']}", customer)
+    asked = {"user_id": USER}
+    assert (await app.get("/api/v1/entitlements", params=asked)).status_code == 200
+    assert (await app.get("/api/v1/billing", params=asked)).status_code == 200
+    refused = [await app.post("/api/v1/checkout/session", json=body) for body in spoiled(ORDER)]
+    refused += [await operator.post("/api/v1/admin/grant?project=acme", json=body) for body in spoiled(ORDER)]
+    for target in (EMAIL, f"entitlements/{EMAIL}", f"checkout/session/{EMAIL}"):
+        refused.append(await app.get(f"/api/v1/{target}", params=asked))
+    said = {"error": {"type": "api_error", "message": STRIPES_WORDS, "param": "customer_email"}}
+    await path.stripe.fail("/v1/checkout/sessions", method="POST", status=400, body=said)
+    refused.append(await app.post("/api/v1/checkout/session", json={**ORDER, "user_id": "u_400"}))
+    assert all(answer.status_code >= 400 for answer in refused)
+    return [answer.content + repr(sorted(answer.headers.items())).encode() for answer in refused]
 
 
 def secrets(world: World) -> list[str]:
@@ -80,14 +163,7 @@ async def live(world: World) -> Any:
     """A person buys, changes their address, and everything that can be wrong is: yields what was refused."""
     app = Caller(world, world.keys.app_keys["acme/editor"])
     operator = Caller(world, world.keys.operator_key)
-    person = {"email": EMAIL, "name": NAME, "locale": "de"}
-    order = {
-        "user_id": USER,
-        "items": [{"plan": "pro", "price": "month", "quantity": 1}],
-        "success_url": "http://localhost:3000/ok",
-        "cancel_url": "http://localhost:3000/no",
-        "customer": person,
-    }
+    person, order = PERSON, ORDER
     status, opened = await app.post("checkout/session", order)
     assert status == 201, opened
     session = await world.stripe.get(f"/v1/checkout/sessions/{opened['id']}")
@@ -185,9 +261,8 @@ def logs(world: World) -> dict[str, bytes]:
     return {f"log of {path.stem}": path.read_bytes() for path in found if path.stem != "stripe"}
 
 
-def redis_of(world: World) -> Iterator[bytes]:
-    servers = world.environment.servers
-    for url in (servers.redis_url, servers.cache_url):
+def redis_of(*urls: str) -> Iterator[bytes]:
+    for url in urls:
         with redis.Redis.from_url(url) as client:
             for key in client.scan_iter():
                 yield key
@@ -220,7 +295,7 @@ def arguments(world: World) -> Iterator[bytes]:
                 yield words
 
 
-async def dump(world: World) -> tuple[bytes, bytes]:
+async def dump(world: World | EventPath) -> tuple[bytes, bytes]:
     """Every row of every table as text, and apart from it the bodies of deliveries, unpacked."""
     tables = await world.rows("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'")
     rows: list[str] = []
