@@ -60,6 +60,11 @@ KINDS: dict[str, Kind] = {
     "stale_invoice": Kind(
         severity="warning", repair="read", says="an invoice is not mirrored, or with another state"
     ),
+    "unbooked": Kind(
+        severity="warning",
+        repair="read",
+        says="a payment or subscription is in no money figure: an older release was the last to read it",
+    ),
     "dead_target": Kind(
         severity="critical",
         repair="read",

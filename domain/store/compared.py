@@ -82,6 +82,35 @@ async def list_customers_of(connection: Connection, project: str, user_key: int)
     return [row["stripe_customer_id"] for row in rows]
 
 
+async def list_unbooked(connection: Connection, project: str, user_key: int) -> dict[str, list[str]]:
+    """Payments without an entry of revenue, and running subscriptions whose amounts were not read.
+
+    By the customer; of nobody's (a guest's) there is none to read.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT customer_id, array_agg(object_id ORDER BY object_id) AS ids
+        FROM (
+            SELECT p.stripe_customer_id AS customer_id, p.stripe_charge_id AS object_id
+            FROM payments p
+            WHERE p.project = $1 AND p.user_key = $2 AND p.status = 'succeeded' AND p.captured_minor > 0
+              AND NOT EXISTS (SELECT FROM revenue_entries e WHERE e.charge_id = p.stripe_charge_id)
+            UNION ALL
+            SELECT s.stripe_customer_id, s.stripe_subscription_id
+            FROM subscriptions s
+            WHERE s.project = $1 AND s.user_key = $2 AND s.currency IS NULL AND s.status <> ALL($3::text[])
+        ) unbooked
+        WHERE customer_id IN (SELECT stripe_customer_id FROM stripe_customers
+                              WHERE user_key = $2 AND deleted_at IS NULL)
+        GROUP BY customer_id ORDER BY customer_id
+        """,
+        project,
+        user_key,
+        list(ENDED),
+    )
+    return {row["customer_id"]: row["ids"] for row in rows}
+
+
 async def find_subscriptions(
     connection: Connection, subscription_ids: Sequence[str]
 ) -> dict[str, MirroredSubscriptionRow]:

@@ -75,7 +75,7 @@ async def _find_again(account: Account, scope: Scope, suspect: Suspect) -> Suspe
 OF_USERS = frozenset(
     {
         *("entitlement_mismatch", "cache_mismatch", "cache_ahead", "two_customers", "two_subscriptions"),
-        *("price_unmapped", "cross_project", "billing_after_dispute"),
+        *("price_unmapped", "cross_project", "billing_after_dispute", "unbooked"),
     }
 )
 

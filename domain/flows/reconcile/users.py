@@ -79,6 +79,7 @@ async def look_at_user(context: Context, user: ComparedUser) -> list[Suspect]:
             *_subscriptions(seen, now),
             *await _prices(connection, seen, now),
             *await _customers(connection, seen, now),
+            *await _unbooked(connection, seen),
         ]
     return [*suspects, *await _cached(context, seen)]
 
@@ -198,6 +199,17 @@ async def _customers(connection: Connection, seen: _Seen, now: datetime) -> list
         return []
     said = f"both hold a running subscription: {', '.join(billed)}"
     return [_suspect(seen, "two_customers", "customer", ", ".join(billed), said)]
+
+
+async def _unbooked(connection: Connection, seen: _Seen) -> list[Suspect]:
+    """Customers of whom all is to be read again, because money of theirs is in no figure."""
+    found = await compared.list_unbooked(connection, seen.user.project, seen.user.user_key)
+    return [
+        msgspec.structs.replace(
+            _suspect(seen, "unbooked", "customer_all", customer_id, ", ".join(ids)), customer_id=customer_id
+        )
+        for customer_id, ids in found.items()
+    ]
 
 
 async def _cached(context: Context, seen: _Seen) -> list[Suspect]:
