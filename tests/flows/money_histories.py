@@ -17,6 +17,17 @@ from tests.flows.event_path import EventPath
 Json = dict[str, Any]
 #: Currency → a monthly amount of the plan `pro` and of `extra_projects`; none, two and three decimals.
 OWN_PRICES = {"jpy": (1901, 333), "kwd": (7777, 1234)}
+#: Coupons by name; of an amount one per currency.
+COUPONS: dict[str, Json] = {
+    "for_ever": {"percent_off": 12.5, "duration": "forever"},
+    "some_months": {"percent_off": 33.33, "duration": "repeating", "duration_in_months": 3},
+    "once": {"percent_off": 50, "duration": "once"},
+    "free": {"percent_off": 100, "duration": "forever"},
+    "of_pro": {"percent_off": 20, "duration": "forever", "applies_to": {"products": ["acme_pro"]}},
+    "usd": {"amount_off": 701, "currency": "usd", "duration": "forever"},
+    "jpy": {"amount_off": 400, "currency": "jpy", "duration": "forever"},
+    "kwd": {"amount_off": 2345, "currency": "kwd", "duration": "repeating", "duration_in_months": 2},
+}
 WEIGHTS = {
     "acme_pro": {"editor": 70, "viewer": 30},
     "acme_team": {"editor": 60, "viewer": 40},
@@ -55,6 +66,8 @@ class Histories:
                 )
             ]
             self.prices[currency] = (str(made[0]["id"]), str(made[1]["id"]))
+        for name, terms in COUPONS.items():
+            await self.path.create("/v1/coupons", {"id": name, **terms})
 
     async def live(self, user_id: str) -> str:
         """One user's history in the simulator; answers the customer."""
@@ -78,24 +91,38 @@ class Histories:
             [("pro", "month"), ("pro", "year"), ("team", "month"), ("pass", "once"), ("own", "")]
         )
         if plan != "own":
-            await self.path.buy(customer, plan, price, self.random.randint(1, 4))
+            quantity = self.random.randint(1, 4)
+            await self._pay(
+                customer,
+                [{"price": f"price_acme.{plan}.{price}", "quantity": quantity}],
+                "usd",
+                is_one_time=price == "once",
+            )
             return
         currency = self._currency(customer)
         if currency not in OWN_PRICES:
             return
         pro, extra = self.prices[currency]
-        session = await self.path.create(
-            "/v1/checkout/sessions",
-            {
-                "mode": "subscription",
-                "customer": customer,
-                "line_items": [
-                    {"price": pro, "quantity": self.random.randint(1, 5)},
-                    {"price": extra, "quantity": self.random.randint(1, 7)},
-                ],
-                "success_url": "http://localhost:3000/ok",
-            },
-        )
+        lines = [
+            {"price": pro, "quantity": self.random.randint(1, 5)},
+            {"price": extra, "quantity": self.random.randint(1, 7)},
+        ]
+        await self._pay(customer, lines, currency)
+
+    async def _pay(
+        self, customer: str, lines: list[Json], currency: str, *, is_one_time: bool = False
+    ) -> None:
+        """A checkout, every third with a coupon, paid."""
+        params: Json = {
+            "mode": "payment" if is_one_time else "subscription",
+            "customer": customer,
+            "line_items": lines,
+            "success_url": "http://localhost:3000/ok",
+        }
+        if self.random.random() < 0.35:
+            usable = [name for name, terms in COUPONS.items() if terms.get("currency", currency) == currency]
+            params["discounts"] = [{"coupon": self.random.choice(usable)}]
+        session = await self.path.create("/v1/checkout/sessions", params)
         await self.path.stripe.pay(session["id"])
 
     def _currency(self, customer: str) -> str:
@@ -122,9 +149,9 @@ class Histories:
             if invoice["status"] != "paid" or self.random.random() < 0.4:
                 continue
             for line in lines:
-                tax = max(0, line["amount"]) * 19 // 119
+                tax = charged(line) * 19 // 119
                 self.account.put("line_item", {**line, "taxes": [{"amount": tax}]})
-            total = sum(max(0, line["amount"]) * 19 // 119 for line in lines)
+            total = sum(charged(line) * 19 // 119 for line in lines)
             self.account.put("invoice", {**invoice, "total_taxes": [{"amount": total}]})
 
     def _charges(self, customer: str) -> list[Json]:
@@ -175,6 +202,12 @@ class Histories:
 
     def _later(self, at: datetime, *, days: int) -> int:
         return int((at + timedelta(seconds=self.random.randint(1, days * 86_400))).timestamp())
+
+
+def charged(line: Json) -> int:
+    """What an invoice's line comes to after its discounts."""
+    amount: int = line["amount"]
+    return amount - sum(one["amount"] for one in line["discount_amounts"])
 
 
 # ── the independent sum ─────────────────────────────────────────────────────────────────────────────
@@ -231,7 +264,7 @@ def lines_of(account: Account, charge: Json) -> list[tuple[str, int]]:
         return [
             (
                 line["pricing"]["price_details"]["product"],
-                line["amount"] + sum(tax["amount"] for tax in line["taxes"]),
+                charged(line) + sum(tax["amount"] for tax in line["taxes"]),
             )
             for line in account.where("line_item", "invoice", payment["invoice"])
         ]
@@ -242,13 +275,33 @@ def sum_recurring(account: Account, status: str) -> dict[str, Fraction]:
     """Currency → what the subscriptions of a status come to a month, exactly."""
     sums: dict[str, Fraction] = defaultdict(Fraction)
     for found in account.rows.get("subscription", {}).values():
-        if found["status"] != status:
-            continue
-        for item in account.where("subscription_item", "subscription", found["id"]):
-            price = account.load("price", item["price"])
-            options = price.get("currency_options") or {}
-            own = options.get(found["currency"], price)
-            every = price["recurring"]
-            months = MONTHLY[every["interval"]] / every["interval_count"]
-            sums[found["currency"]] += own["unit_amount"] * item["quantity"] * months
+        if found["status"] == status:
+            sums[found["currency"]] += monthly_of(account, found)
     return sums
+
+
+def monthly_of(account: Account, subscription: Json) -> Fraction:
+    """All items of a subscription have one interval here."""
+    amounts: dict[str, Fraction] = defaultdict(Fraction)
+    months = Fraction(1)
+    for item in account.where("subscription_item", "subscription", subscription["id"]):
+        price = account.load("price", item["price"])
+        options = price.get("currency_options") or {}
+        own = options.get(subscription["currency"], price)
+        every = price["recurring"]
+        months = MONTHLY[every["interval"]] / every["interval_count"]
+        amounts[price["product"]] += own["unit_amount"] * item["quantity"] * months
+    for discount in (account.load("discount", one) for one in subscription["discounts"]):
+        coupon = account.load("coupon", discount["source"]["coupon"])
+        is_over = discount["end"] is not None and discount["end"] <= account.now()
+        if coupon["duration"] == "once" or is_over:
+            continue
+        named = (coupon["applies_to"] or {"products": list(amounts)})["products"]
+        whole = sum(amounts[product] for product in named)
+        if coupon["percent_off"] is not None:
+            taken = whole * Fraction(str(coupon["percent_off"])) / 100
+        else:
+            taken = min(whole, coupon["amount_off"] * months)
+        for product in named if whole else ():
+            amounts[product] -= taken * amounts[product] / whole
+    return sum(amounts.values(), Fraction())

@@ -6,6 +6,8 @@ from datetime import date
 from fractions import Fraction
 from math import floor
 
+import pytest
+
 from domain.flows.figures import FiguresWish
 from domain.flows.measure_revenue import Revenue, list_revenue_entries, measure_revenue
 from domain.flows.measure_subscriptions import measure_subscriptions
@@ -13,15 +15,18 @@ from domain.store.revenue import ListedEntry
 from tests.flows.event_path import EventPath
 from tests.flows.money_histories import Histories, sum_apps, sum_books, sum_recurring
 
-#: In `make prove` a thousand; here enough to have every kind of history.
-COUNT = int(os.environ.get("MONEY_HISTORIES", "40"))
-SEED = int(os.environ.get("SEED", "1"))
+#: Histories of one seed: enough to have every kind.
+COUNT = 40
+#: `7`, or `1-25` as in `make prove`: each seed has a database of its own, and can be run again by itself.
+FIRST, _, LAST = os.environ.get("MONEY_SEEDS", "1").partition("-")
+SEEDS = range(int(FIRST), int(LAST or FIRST) + 1)
 WHOLE = FiguresWish(since=date(2026, 7, 1), until=date(2027, 1, 1))
 FIGURES = ("gross", "tax", "refunded", "disputed")
 
 
-async def test_figures_are_what_the_books_say_to_the_minor_unit(path: EventPath) -> None:
-    histories = Histories(path, seed=SEED)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_figures_are_what_the_books_say_to_the_minor_unit(path: EventPath, seed: int) -> None:
+    histories = Histories(path, seed=seed)
     await histories.sell_everywhere()
     customers = [await histories.live(f"u_{number}") for number in range(COUNT)]
     await histories.read_all(customers)
