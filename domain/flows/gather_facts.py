@@ -58,12 +58,13 @@ async def _with_history(
     lines = await money.list_lines(connection, project, needed) if needed else {}
     whole = [msgspec.structs.replace(one, lines=tuple(lines.get(one.invoice_id, ()))) for one in invoices]
     disputes = disputes_by_invoice(payments)
-    return tuple(_one_with_history(one, whole, disputes) for one in subscriptions)
+    return tuple(with_history(one, whole, disputes) for one in subscriptions)
 
 
-def _one_with_history(
+def with_history(
     subscription: Subscription, invoices: Sequence[Invoice], disputes: Mapping[str, Sequence[ChargeDispute]]
 ) -> Subscription:
+    """The subscription with what its own of these invoices say, and what is disputed of them."""
     own = [one for one in invoices if one.subscription_id == subscription.subscription_id]
     known = with_invoices(subscription, own)
     return msgspec.structs.replace(known, disputes=disputes_of(own, disputes))

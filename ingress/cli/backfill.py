@@ -4,8 +4,8 @@ import asyncio
 import csv
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,8 +14,11 @@ from domain.flows.backfill import (
     ByMetadata,
     Comparison,
     Difference,
+    DryRun,
     Import,
+    ImportCustomer,
     Mapping,
+    Unlinked,
     begin,
     carry_out,
     list_unmapped,
@@ -23,13 +26,11 @@ from domain.flows.backfill import (
 )
 from domain.flows.backfill import compare as compare_answers
 from domain.flows.backfill import complete as complete_project
+from domain.flows.backfill import dry_run as run_dry
 from domain.flows.backfill.mapping import read_mapping
 from ingress.cli.grants import project_option, this_operator
 from ingress.cli.progress import progress
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
-
-if TYPE_CHECKING:
-    from domain.context import Context
 
 METADATA = "metadata."
 EXIT_DIFFERS = 1
@@ -52,6 +53,7 @@ allow_new_option = click.option(
 @click.option(
     "--unmapped", type=click.Path(path_type=Path), help="Write customers that were not linked to this CSV."
 )
+@click.option("--dry-run", is_flag=True, help="Write nothing: say what would be linked and given.")
 @click.option("--restart", is_flag=True, help="Give up a running import with another map.")
 @allow_new_option
 @json_option
@@ -73,6 +75,7 @@ async def _backfill(
     map_file: Path | None,
     user_from: str | None,
     unmapped: Path | None,
+    dry_run: bool,
     restart: bool,
     allows_new: bool | None,
     as_json: bool,
@@ -83,13 +86,21 @@ async def _backfill(
     _refuse_unwritable(unmapped)
     operator = this_operator()
     async with opened("stripe-cli") as context:
+        if dry_run:
+            with progress("reading") as show:
+                would = await run_dry(context, project, mapping, progress=show)
+            if unmapped is not None:
+                await _write_unmapped(unmapped, would.unmapped)
+            print_json(would) if as_json else _print_dry(would, unmapped)
+            return
         begun = await begin(context, project, mapping, operator, allows_new=allows_new, restart=restart)
         if begun.is_resumed and not as_json:
             say(f"{begun.import_id} goes on where it was.")
         with progress("importing") as show:
             done = await carry_out(context, project, begun.import_id, operator, progress=show)
         if unmapped is not None:
-            await _write_unmapped(context, done, unmapped)
+            left = [one async for one in list_unmapped(context, done.import_id)]
+            await _write_unmapped(unmapped, left)
     print_json(done) if as_json else _print(done, unmapped)
 
 
@@ -123,17 +134,33 @@ def _refuse_unwritable(unmapped: Path | None) -> None:
         raise Invalid("The unmapped customers could not be written.", errors=(said,))
 
 
-async def _write_unmapped(context: "Context", done: Import, path: Path) -> None:
-    left = list_unmapped(context, done.import_id)
-    rows = [(one.customer_id, one.user_id or "", one.reason or "") async for one in left]
-
+async def _write_unmapped(path: Path, left: Sequence[ImportCustomer | Unlinked]) -> None:
     def write() -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            writer.writerows(rows)
+            writer.writerows((one.customer_id, one.user_id or "", one.reason or "") for one in left)
 
     await asyncio.to_thread(write)
+
+
+def _print_dry(would: DryRun, unmapped: Path | None) -> None:
+    why = "" if unmapped is None else f" ({unmapped} says why)"
+    say(
+        f"Nothing was written. {would.linked} of {would.customers} customers would be linked, to "
+        f"{would.users} users; {len(would.unmapped)} would not{why}."
+    )
+    if would.unknown_prices:
+        say("No plan knows these prices, and they would give nothing: list them in a price's `stripe_ids`.")
+        print_table(
+            ("price", "product", "sold"),
+            [(one.price_id, one.product_id, one.times) for one in would.unknown_prices],
+        )
+    print_table(
+        ("app", "feature", "users who would have it"),
+        [(one.app, one.feature, one.users) for one in would.would_be],
+    )
+    say("The same command without --dry-run imports them.")
 
 
 def _print(done: Import, unmapped: Path | None) -> None:

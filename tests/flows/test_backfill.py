@@ -1,6 +1,7 @@
 """Backfill: what another system sold on the account gives access as if we had seen every event of it."""
 
 import os
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ from domain.flows.backfill import (
     Mapping,
     begin,
     carry_out,
+    compare,
     complete,
+    dry_run,
     list_unmapped,
     open_project,
 )
@@ -270,3 +273,61 @@ async def test_an_object_that_cannot_be_read_leaves_its_customer_to_a_sync(path:
     path.stripe.account.put("charge", charge)
     await path.drain()
     assert (await path.answer("u_1"))["seats"]["value"] == 3
+
+
+async def test_a_dry_run_says_what_the_import_then_does_and_writes_nothing(path: EventPath) -> None:
+    """Two customers of one user, a refunded purchase, a failed payment, and a price that no plan lists."""
+    first, second, third = [await old_customer(path) for _ in range(3)]
+    failing = await path.make_stripe_customer()
+    await path.buy(failing, "pro", "month")
+    (found,) = (await path.retrieve(f"/v1/subscriptions?customer={failing}"))["data"]
+    await path.stripe.change_subscription(found["id"], status="past_due")
+    odd = await path.make_stripe_customer()
+    await path.stripe.seed(
+        products=[{"id": "prod_old", "name": "Old"}],
+        prices=[{"id": "price_old", "product": "prod_old", "currency": "usd", "unit_amount": 500}],
+    )
+    invoice = await path.make_invoice(odd, "price_old")
+    await path.create(f"/v1/invoices/{invoice}/pay", {"paid_out_of_band": True})
+    users = {first: "u_1", second: "u_1", failing: "u_2", odd: "u_3", "cus_gone": "u_4"}
+    would = await dry_run(path.context, "acme", map_of(users))
+    assert await path.rows("SELECT 1 FROM users") == []
+    assert await path.rows("SELECT 1 FROM imports") == []
+    assert (would.customers, would.linked, would.users, would.reads) == (5, 4, 3, 5)
+    assert [(one.price_id, one.times) for one in would.unknown_prices] == [("price_old", 1)]
+    assert {(one.customer_id, one.user_id) for one in would.unmapped} == {(third, None), ("cus_gone", "u_4")}
+    done = await backfill(path, map_of(users))
+    assert (done.counts.linked, done.counts.unmapped) == (4, 2)
+    answers = {
+        (app, user): await path.answer(user, app)
+        for app in ("editor", "viewer")
+        for user in ("u_1", "u_2", "u_3")
+    }
+    granted = Counter(
+        (app, feature)
+        for (app, _), answer in answers.items()
+        for feature, one in answer.items()
+        if one["granted"]
+    )
+    assert {(one.app, one.feature): one.users for one in would.would_be} == granted
+
+
+async def test_answers_that_differ_from_the_old_system_are_named_line_by_line(path: EventPath) -> None:
+    customer = await path.make_customer("u_1")
+    await path.buy(customer, "pro", "month")
+    await path.mark("customer_all", customer)
+    await path.drain()
+    lines = ["user_id,feature,granted", "u_1,export,true", "u_1,sso,true", "u_2,export,true", "u_2,sso,false"]
+    compared = await compare(path.context, "acme", lines)
+    assert (compared.answers, compared.users, compared.unknown_users) == (4, 2, 1)
+    assert {
+        (one.line, one.user_id, one.feature, one.ours, one.is_unknown) for one in compared.differences
+    } == {
+        (3, "u_1", "sso", False, False),
+        (4, "u_2", "export", False, True),
+    }
+    assert {one.reason for one in compared.differences} == {"not_in_plan", "no_subscription"}
+    agreed = [lines[0], "u_1,export,yes", "u_2,sso,no"]
+    assert (await compare(path.context, "acme", agreed)).differences == ()
+    with pytest.raises(Invalid, match="nothing was compared"):
+        await compare(path.context, "acme", [lines[0], "u_1,exprot,true"])

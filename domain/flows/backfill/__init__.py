@@ -6,8 +6,10 @@ Stripe's own lists page by page; a page is written as it was read, without a sec
 
 from domain.flows.backfill.begin import Begun, begin, complete, open_project
 from domain.flows.backfill.compare import Comparison, Difference, compare
+from domain.flows.backfill.dry_run import DryRun, Unlinked, dry_run
 from domain.flows.backfill.mapping import ByMap, ByMetadata, Mapping
 from domain.flows.backfill.run import Import, carry_out, list_unmapped
+from domain.store.import_customers import ImportCustomer
 
 __all__ = [
     "Begun",
@@ -15,12 +17,16 @@ __all__ = [
     "ByMetadata",
     "Comparison",
     "Difference",
+    "DryRun",
     "Import",
+    "ImportCustomer",
     "Mapping",
+    "Unlinked",
     "begin",
     "carry_out",
     "compare",
     "complete",
+    "dry_run",
     "list_unmapped",
     "open_project",
 ]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from domain.errors import Invalid, ObjectMissing
-from domain.flows.backfill.mapping import user_in_map
-from domain.flows.backfill.step import Answer, Step, Taken, all_of
+from domain.flows.backfill.mapping import user_named
+from domain.flows.backfill.step import Step, Taken, all_of
 from domain.flows.link import link_customer
+from domain.flows.reconcile.look import Answer
 from domain.flows.record_action import Operator, record_action
 from domain.model import TargetRef
-from domain.rules.customer_map import user_of_metadata
 from domain.rules.shapes import parse_customer
 from domain.store import checkouts, import_customers, inbox, links, list_pages
 from domain.store.import_customers import LinkedCustomer
@@ -20,7 +20,6 @@ from domain.store.imports import ImportCounts
 from domain.store.session import Connection
 from domain.stripe_gateway import PAGE
 
-METADATA = "metadata."
 #: Links of one transaction: a delivery for one of these customers waits as long as it takes, some 50 ms.
 LINKED_AT_ONCE = 10
 #: Mapped customers that no list shows, asked for by id in one step.
@@ -99,13 +98,6 @@ def _place(
         found.already.append(customer_id)
         # What an attempt that died has linked was counted by it.
         found.known += owner.linked_at < step.row.started_at
-
-
-def user_named(mapping: str, answer: Answer, waiting: Mapped[str, str]) -> tuple[str | None, str | None]:
-    """(the user that a customer is mapped to, why it is to none)."""
-    if mapping.startswith(METADATA):
-        return user_of_metadata(answer.get("metadata"), mapping.removeprefix(METADATA))
-    return user_in_map(waiting, str(answer["id"]))
 
 
 def _taken(step: Step, owner: LinkedCustomer) -> str:

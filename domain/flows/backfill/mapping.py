@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from domain.errors import FieldError, Invalid
-from domain.rules.customer_map import MOST_FAULTS, Fault, MapLine, read_map
+from domain.flows.reconcile.look import Answer
+from domain.rules.customer_map import MOST_FAULTS, Fault, MapLine, read_map, user_of_metadata
 
+METADATA = "metadata."
 NO_MAP = "nothing was imported"
 
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +35,7 @@ class ByMetadata(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return f"metadata.{self.key}"
+        return f"{METADATA}{self.key}"
 
 
 Mapping = ByMap | ByMetadata
@@ -60,7 +62,9 @@ def refuse_lines(faults: Sequence[Fault], said: str) -> None:
     )
 
 
-def user_in_map(waiting: Mapped[str, str], customer_id: str) -> tuple[str | None, str | None]:
-    """(user, why there is none)."""
-    user_id = waiting.get(customer_id)
+def user_named(mapping: str, answer: Answer, waiting: Mapped[str, str]) -> tuple[str | None, str | None]:
+    """(the user that a customer is mapped to, why it is to none); `waiting`: customer → user of a map."""
+    if mapping.startswith(METADATA):
+        return user_of_metadata(answer.get("metadata"), mapping.removeprefix(METADATA))
+    user_id = waiting.get(str(answer["id"]))
     return user_id, None if user_id is not None else "nothing maps it"

@@ -8,11 +8,12 @@ from functools import partial
 from msgspec import Struct
 
 from domain.flows.backfill.stages import OBJECTS
-from domain.flows.backfill.step import Answer, Step, Taken
+from domain.flows.backfill.step import Step, Taken
 from domain.flows.backfill.write import Part, write_parts
 from domain.flows.fetch import PARTS, Fetched
 from domain.flows.fetch.everything import List
 from domain.flows.fetch.reading import Reading, gather
+from domain.flows.reconcile.look import Account, Answer
 from domain.store import import_customers, list_pages
 from domain.store.imports import ImportCounts
 from domain.stripe_gateway import PAGE
@@ -29,9 +30,9 @@ class ReadPage(Struct, frozen=True, kw_only=True):
 
 async def take_objects(step: Step) -> Taken:
     """One page of the stage's list; objects of customers that are not this project's are passed over."""
-    page = await read_page(step, step.row.stage, step.row.cursor)
+    page = await read_page(step.account, step.row.stage, step.row.cursor)
     ours = await _of_project(step, page.answers)
-    fetched = await take_page(step, OBJECTS[page.stage], ours)
+    fetched = await take_page(step.account, OBJECTS[page.stage], ours)
     parts = split(fetched, OBJECTS[page.stage].object_kind, ours)
     written = await write_parts(step, parts, page.read_at)
     return Taken(
@@ -51,12 +52,12 @@ def _share(step: Step, page: ReadPage) -> float | None:
     return min(1.0, max(0.0, (began - reached) / (began - oldest)))
 
 
-async def read_page(step: Step, stage: str, cursor: str | None) -> ReadPage:
+async def read_page(account: Account, stage: str, cursor: str | None) -> ReadPage:
     listed = OBJECTS[stage]
-    async with step.context.database.connection() as connection:
+    async with account.context.database.connection() as connection:
         read_at = await list_pages.read_clock(connection)
     after = {"starting_after": cursor} if cursor else {}
-    page = await step.account.read(listed.path, limit=PAGE, **listed.params, **after)
+    page = await account.read(listed.path, limit=PAGE, **listed.params, **after)
     answers: list[Answer] = page["data"]
     return ReadPage(
         stage=stage,
@@ -79,11 +80,11 @@ def customer_of(answer: Answer) -> str | None:
     return str(customer["id"]) if isinstance(customer, Mapped) else customer
 
 
-async def take_page(step: Step, listed: List, answers: Sequence[Answer]) -> Fetched:
+async def take_page(account: Account, listed: List, answers: Sequence[Answer]) -> Fetched:
     """The objects in the shapes of a sync; only what a list cannot show is read besides, of a few."""
     reading = Reading(
-        step.context.stripe_or_raise,
-        step.account.reserve,
+        account.context.stripe_or_raise,
+        account.reserve,
         # The list of invoices was taken before that of subscriptions.
         {**PARTS, "subscription_invoices": _is_taken},
     )

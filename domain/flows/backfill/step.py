@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from collections.abc import Mapping as Mapped
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -14,7 +13,6 @@ from domain.store import imports
 from domain.store.imports import ImportCounts, ImportRow
 from domain.store.session import Connection
 
-Answer = Mapped[str, Any]
 T = TypeVar("T")
 
 #: Transactions of one step at once; a process has ten connections.
