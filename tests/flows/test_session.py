@@ -127,6 +127,7 @@ async def test_no_statement_makes_the_driver_ask_the_server_what_an_array_is(con
         "bigint": [1 << 40],
         "boolean": [True, None],
         "bytea": [b"\0"],
+        "float8": [0.5, None],
         "int": [-1],
         "text": ["a,b"],
         "timestamptz": [datetime(2026, 1, 1, tzinfo=UTC)],
