@@ -190,10 +190,13 @@ def test_a_cursor_of_ones_own_is_refused(settings: Settings) -> None:
     assert call(settings, "events", "list", "--cursor", "yesterday").returncode == 2
 
 
-def test_local_hands_over_to_the_local_deployment() -> None:
+def test_local_and_seed_hand_over_to_the_local_deployment() -> None:
     done = call(None, "local", "--help")
     assert done.returncode == 0
     assert "demo" in done.stdout
+    refused = call(None, "seed", "--users", "0")
+    assert refused.returncode == 2
+    assert "'--users': 0 is not in the range" in refused.stderr
 
 
 def test_the_types_an_endpoint_is_configured_with_are_printed_without_any_server() -> None:
