@@ -40,6 +40,16 @@ class KeyLimits:
         if self._writes.limit.rate_per_s:
             asked["tollhouse.rate"] = (self._writes, key_id)
 
+    def take_more_reads(self, key_id: str, reads: int) -> None:
+        """Count a request, let in as one read, as that many more; what no full bucket could hold is free.
+
+        Raises:
+            TooMany: they are not there yet; none is counted.
+        """
+        reads = min(reads, self._reads.limit.burst - 1)
+        if reads > 0 and (wait_s := self._reads.take(key_id, reads)) > 0:
+            raise self.refusal_of_read(ceil(wait_s))
+
     def reads_wait_s(self, key_id: str) -> float:
         """Seconds until this key may read again; 0: it may. Counts nothing."""
         return self._reads.wait_s(key_id)

@@ -41,14 +41,17 @@ class Buckets:
         self._full_at: dict[str, float] = {}
         self._swept_at = clock()
 
-    def take(self, name: str) -> float:
-        """Take a token. 0: it was there; else the seconds until there is one, and nothing is taken."""
+    def take(self, name: str, tokens: int = 1) -> float:
+        """Take tokens. 0: they were there; else the seconds until they are, and nothing is taken.
+
+        More than a burst are never there.
+        """
         if not self._interval_s:
             return 0.0
         now = self._clock()
         full_at = self._full_at.get(name, now)
         # Not max(): a call costs more than the rest of this method.
-        full_at = (full_at if full_at > now else now) + self._interval_s  # noqa: FURB136
+        full_at = (full_at if full_at > now else now) + tokens * self._interval_s  # noqa: FURB136
         if full_at - now > self._room_s:
             return full_at - now - self._room_s
         if len(self._full_at) >= self._at_most and name not in self._full_at:

@@ -1,11 +1,13 @@
 """Who asks too often is told so by name, and nobody else notices."""
 
+import httpx2
 from starlette.types import Scope
 
 from domain.flows.manage_keys import create_key, revoke_key
 from domain.rules.api_key import format_key, make_key
 from domain.settings import Settings
 from ingress import api, read
+from ingress.limits import KeyLimits
 from tests.conftest import with_settings
 from tests.ingress.doors import client_of, running_reader
 from tests.seeds import seed_catalog
@@ -82,6 +84,28 @@ async def test_who_asks_on_is_refused_at_once_with_the_very_same_answer(settings
 def _scope(key: str, host: bytes = b"door") -> Scope:
     headers = [(b"host", host), (b"authorization", b"Bearer " + key.encode())]
     return {"type": "http", "method": "GET", "path": "/api/v1/entitlements", "headers": headers}
+
+
+async def test_a_query_counts_by_its_users(settings: Settings) -> None:
+    async with running_reader(with_settings(settings, read_rate=2.0)) as running:
+        await seed_catalog(running.context)
+        key = (await create_key(running.context, kind="app", project="acme", app="editor", name="x")).key
+        async with client_of(api.app, running, key) as client:
+
+            async def query(users: int) -> httpx2.Response:
+                ids = [f"u_{number}" for number in range(users)]
+                return await client.post("/api/v1/entitlements/query", json={"user_ids": ids})
+
+            # Of ten at once: eight for 40 users, then one, then too many.
+            assert [(await query(users)).status_code for users in (40, 5)] == [200, 200]
+            refused = await query(100)
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+            assert int(refused.headers["retry-after"]) >= 4
+        # A key whose limit is below a whole query gets one with a full bucket.
+        slow = with_settings(settings, read_rate=0.5)
+        running.limits = KeyLimits(slow)
+        async with client_of(api.app, running, key) as client:
+            assert [(await query(500)).status_code for _ in range(2)] == [200, 429]
 
 
 KEYS = "/api/v1/admin/apps/editor/keys"

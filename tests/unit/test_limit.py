@@ -27,6 +27,15 @@ def test_a_burst_is_let_through_and_then_one_for_each_interval() -> None:
     assert (buckets.take("a"), buckets.take("a") > 0) == (0.0, True)
 
 
+def test_several_at_once_are_let_through_or_none() -> None:
+    buckets, clock = make_buckets(10, 5)
+    assert (buckets.take("a", 3), buckets.remaining("a")[0]) == (0.0, 2)
+    assert buckets.take("a", 3) == pytest.approx(0.1, abs=1e-4)
+    assert buckets.remaining("a")[0] == 2
+    clock.now += 0.1001
+    assert (buckets.take("a", 3), buckets.remaining("a")[0]) == (0.0, 0)
+
+
 def test_over_a_long_time_a_hasty_caller_gets_exactly_its_rate() -> None:
     buckets, clock = make_buckets(10, 5)
     let_through = 0
