@@ -10,13 +10,16 @@ from domain.context import Context
 from domain.flows.gather_facts import gather_facts
 from domain.flows.grant import require_head
 from domain.flows.import_grants import KeptGrant, Show, by_user, check_file
-from domain.flows.read_catalog import Head
 from domain.model import Entitlement, EntitlementSet, Facts, Grant, GrantEffect
+from domain.rules.catalog import Catalog
 from domain.rules.changes import list_changed
-from domain.rules.entitlements import compute
+from domain.rules.entitlements import evaluate
+from domain.rules.grant import grant_source
 from domain.rules.grant_file import GrantFile, WishedLine
+from domain.rules.moment import read_sources
 from domain.rules.new_grant import judge_grant
 from domain.rules.outranked import describe_outranking, list_outranking
+from domain.rules.sources import seniority
 from domain.store import customers
 from domain.store.session import Connection
 
@@ -88,34 +91,40 @@ async def _preview_user(
     user = await customers.find_user(connection, project, lines[0].user_id)
     facts = Facts() if user is None else await gather_facts(connection, project, user.user_key)
     now = (user.clock_at if user is not None else None) or await context.now(connection)
-    found: list[PreviewedLine] = []
-    for one in lines:
-        new = judge_grant(head.catalog, one.wish, grant_id=f"gr_line_{one.line:06}", now=now)
-        after = msgspec.structs.replace(facts, grants=(*facts.grants, new))
-        found.append(_preview_line(one, new, facts, after, head))
-        facts = after
-    return found
+    seen = _Seen(facts, head.catalog)
+    return [seen.add(one, now) for one in lines]
 
 
-def _preview_line(line: WishedLine, new: Grant, before: Facts, after: Facts, head: Head) -> PreviewedLine:
-    at = max(new.starts_at, new.created_at)
-    return PreviewedLine(
-        line=line.line,
-        user_id=line.user_id,
-        effect=new.effect,
-        target={new.target_kind: new.target},
-        at=at,
-        changes=tuple(
-            change
-            for app in sorted(head.catalog.apps)
-            for change in _changes(
-                app,
-                compute(before, head.catalog, app, at),
-                compute(after, head.catalog, app, at),
-            )
-        ),
-        hint=describe_outranking(list_outranking(new, before.grants, head.catalog)),
-    )
+class _Seen:
+    """One user as it would be after the lines so far; every source is read once, however many follow."""
+
+    def __init__(self, facts: Facts, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._grants = list(facts.grants)
+        self._sources = {app: read_sources(facts, catalog, app) for app in sorted(catalog.apps)}
+
+    def add(self, line: WishedLine, now: datetime) -> PreviewedLine:
+        new = judge_grant(self._catalog, line.wish, grant_id=f"gr_line_{line.line:06}", now=now)
+        hint = describe_outranking(list_outranking(new, self._grants, self._catalog))
+        at = max(new.starts_at, now)
+        self._grants.append(new)
+        return PreviewedLine(
+            line=line.line,
+            user_id=line.user_id,
+            effect=new.effect,
+            target={new.target_kind: new.target},
+            at=at,
+            changes=tuple(change for app in self._sources for change in self._grow(app, new, at)),
+            hint=hint,
+        )
+
+    def _grow(self, app: str, new: Grant, at: datetime) -> list[AnswerChange]:
+        before = self._sources[app]
+        after = sorted([*before, grant_source(new, self._catalog, app)], key=seniority)
+        self._sources[app] = after
+        return _changes(
+            app, evaluate(before, self._catalog, app, at), evaluate(after, self._catalog, app, at)
+        )
 
 
 def _changes(app: str, before: EntitlementSet, after: EntitlementSet) -> list[AnswerChange]:

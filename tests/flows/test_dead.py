@@ -79,7 +79,7 @@ async def kill_customer(path: EventPath, user_id: str = "u_1", project: str = "a
 async def audited(path: EventPath) -> list[dict[str, Any]]:
     return await path.rows(
         "SELECT actor, action, project, subject_kind, subject_id, reason, details::text AS details "
-        "FROM audit_log ORDER BY id"
+        "FROM audit_log WHERE action LIKE 'dead.%' ORDER BY id"
     )
 
 

@@ -64,7 +64,7 @@ async def served(path: EventPath, app: str = "editor", user_id: str = "u_1") -> 
 
 
 async def audit(path: EventPath) -> list[dict[str, Any]]:
-    return await path.rows("SELECT * FROM audit_log ORDER BY id")
+    return await path.rows("SELECT * FROM audit_log WHERE user_key IS NOT NULL ORDER BY id")
 
 
 # ── effects and targets ─────────────────────────────────────────────────────────────────────────────

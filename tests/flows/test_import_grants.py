@@ -30,8 +30,10 @@ async def imports(path: EventPath, *lines: str, batch: str = "b-1") -> Imported:
 async def counts(path: EventPath) -> tuple[int, int, int]:
     """(grants, audit rows, users)."""
     [row] = await path.rows(
-        "SELECT (SELECT count(*) FROM grants) AS g, (SELECT count(*) FROM audit_log) AS a, "
-        "(SELECT count(*) FROM users) AS u"
+        """
+        SELECT (SELECT count(*) FROM grants) AS g, (SELECT count(*) FROM users) AS u,
+               (SELECT count(*) FROM audit_log WHERE user_key IS NOT NULL) AS a
+        """
     )
     return row["g"], row["a"], row["u"]
 
