@@ -25,6 +25,7 @@ from ingress.hasty import Hasty
 from ingress.limits import KeyLimits
 
 if TYPE_CHECKING:
+    from domain.flows.show_catalog import CatalogMemory
     from domain.flows.sync import Syncer
     from workers.bell import Bell
 
@@ -47,6 +48,13 @@ class Running:
         self.bell: Bell | None = None
         #: Set by SIGTERM: what is under way is finished, and nobody should send more.
         self.is_draining = False
+
+    @cached_property
+    def catalogs(self) -> "CatalogMemory":
+        """The pricing pages this process has shown; for processes that show some."""
+        from domain.flows.show_catalog import CatalogMemory  # noqa: PLC0415 - `webhook` has none
+
+        return CatalogMemory(self.context)
 
     @cached_property
     def syncer(self) -> "Syncer":

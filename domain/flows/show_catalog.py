@@ -1,5 +1,6 @@
 """Show the catalog: a pricing page for one app, for everybody or as one user stands to it."""
 
+import time
 from datetime import datetime
 from hashlib import sha256
 
@@ -7,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from domain.context import Context
+from domain.errors import Unavailable
 from domain.flows.gather_records import gather_records
 from domain.flows.grant import require_head
 from domain.flows.read_catalog import Head
@@ -41,6 +43,39 @@ class CatalogPage(Struct, frozen=True):
     body: bytes
     #: With its quotes: equal tags are equal bytes.
     etag: str
+    #: Seconds since Postgres said so, where Postgres is away now; None: it has just said so.
+    stale_for_s: float | None = None
+
+
+class CatalogMemory:
+    """The pages for everybody as this process last read them, for when Postgres is away; one per process.
+
+    What a user stands to is never kept: it changes with what the user buys.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        #: By (project, app), of which there are few: the page, and the monotonic second at which it was read.
+        self._pages: dict[tuple[str, str], tuple[CatalogPage, float]] = {}
+
+    async def show(self, project: str, app: str, user_id: str | None) -> CatalogPage:
+        """`show_catalog`, or what it said at most `stale_s` ago while Postgres is away.
+
+        Raises:
+            Unknown: as `show_catalog`.
+            Unavailable: Postgres is away, and the page is of a user or too old.
+        """
+        read_at = time.monotonic()
+        try:
+            page = await show_catalog(self._context, project, app, user_id)
+        except Unavailable:
+            kept = self._pages.get((project, app)) if user_id is None else None
+            if kept is None or (age_s := time.monotonic() - kept[1]) > self._context.settings.stale_s:
+                raise
+            return msgspec.structs.replace(kept[0], stale_for_s=age_s)
+        if user_id is None:
+            self._pages[project, app] = (page, read_at)
+        return page
 
 
 async def show_catalog(context: Context, project: str, app: str, user_id: str | None) -> CatalogPage:

@@ -12,6 +12,7 @@ import pytest
 
 from domain.context import Context
 from domain.flows.manage_keys import create_key, revoke_key
+from domain.flows.show_catalog import CatalogMemory
 from domain.settings import Secret, Settings
 from ingress import api, read
 from ingress.lifespan import Running
@@ -245,6 +246,8 @@ async def test_while_postgres_is_away_answers_are_marked_stale_and_carry_no_tag(
             await seed_set(running.context, version=6)
             async with client_of(read.app, running, await make_key(running.context)) as client:
                 await client.get(PATH, params={"user_id": "u_17"})
+                pricing = await client.get("/api/v1/catalog")
+                await client.get("/api/v1/catalog", params={"user_id": "u_17"})
                 await proxy.cut()
                 await asyncio.sleep(0.11)
                 conditional = {"if-none-match": '"6", *'}
@@ -258,6 +261,17 @@ async def test_while_postgres_is_away_answers_are_marked_stale_and_carry_no_tag(
                     "stale",
                     True,
                 )
+
+                # The pricing page of everybody; what a user stands to is nobody's guess.
+                tagged = {"if-none-match": pricing.headers["etag"]}
+                known = await client.get("/api/v1/catalog", headers=tagged)
+                assert (known.status_code, known.content) == (200, pricing.content)
+                assert "etag" not in known.headers
+                assert (known.headers["cache-control"], known.headers["age"]) == ("no-store", "1")
+                own = await client.get("/api/v1/catalog", params={"user_id": "u_17"})
+                assert own.status_code == 503
+                running.catalogs = CatalogMemory(running.context)
+                assert (await client.get("/api/v1/catalog")).status_code == 503
 
                 began = time.perf_counter()
                 unknown = await client.get(PATH, params={"user_id": "nobody"})
