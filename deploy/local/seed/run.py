@@ -74,11 +74,10 @@ def find_simulated(directory: Path) -> Ready:
 
 
 def _refuse_known(ready: Ready, first: Person, seed: int) -> None:
-    with _shop_of(ready, first) as shop:
-        try:
-            is_known = shop.is_known()
-        except Refused as error:
-            raise ProcessFailed(str(error)) from error
+    try:
+        is_known = _shop_of(ready, first).is_known()
+    except Refused as error:
+        raise ProcessFailed(str(error)) from error
     if is_known:
         raise ProcessFailed(
             f"User {first.user_id} is there: --seed {seed} was made before. Take another --seed, or begin "
@@ -107,8 +106,8 @@ def _tell_all(ready: Ready, people: Sequence[Person]) -> list[tuple[Person, str]
 def _tell(ready: Ready, person: Person, now: float) -> str | None:
     """One history; None: it went as it should."""
     try:
-        with _shop_of(ready, person) as shop:
-            STORIES[person.story].tell(shop, now, Random(person.dice))  # noqa: S311 - histories, no secret
+        dice = Random(person.dice)  # noqa: S311 - histories, no secret
+        STORIES[person.story].tell(_shop_of(ready, person), now, dice)
     except (Refused, NoAnswer) as error:
         return str(error)
     return None

@@ -13,7 +13,8 @@ from deploy.local.seed.shop import expect
 from deploy.local.state import Ready
 from deploy.local.web import Connection
 
-LOOK_EVERY_S = 0.5
+#: Each look is a process that starts, which whoever works could use: a second more for so many that wait.
+LOOK_EVERY_S, A_SECOND_FOR, SELDOM_S = 0.5, 300, 10.0
 #: A sync that failed is tried again within seconds; without any progress for so long, nobody works.
 STUCK_S = 60.0
 #: So `tollhouse status` ends when Postgres is away, or its schema too old; 1: something is late.
@@ -52,7 +53,7 @@ def wait_until_settled(ready: Ready, on_progress: Callable[[int], None]) -> Left
                 f"{left.deliveries} deliveries, {left.events} events and {left.targets} targets wait, and "
                 f"nothing has moved for {STUCK_S:.0f} s: `tollhouse status` says what holds them up."
             )
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(min(SELDOM_S, LOOK_EVERY_S + left.total / A_SECOND_FOR))
 
 
 def look(ready: Ready) -> Left:

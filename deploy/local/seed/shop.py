@@ -1,12 +1,11 @@
 """One user's dealings: with the app through our API, with Stripe's pages, its dashboard and its clock."""
 
 import time
-from contextlib import ExitStack
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from deploy.local.state import Ready
-from deploy.local.web import Answer, Connection
+from deploy.local.web import Answer, request
 
 SUCCESS_URL, CANCEL_URL = "http://localhost:3000/ok", "http://localhost:3000/cancel"
 #: A page's claim answers 202 until Stripe has been read; it waits 10 s by itself.
@@ -14,6 +13,8 @@ CLAIMS = 6
 #: Longest wait for a turn that the API's limit of calls per second asks for.
 MOST_WAITS = 60
 TOO_MANY, ACCEPTED = 429, 202
+#: A year of renewals is one call, on a machine that is doing everything else as well.
+TIMEOUT_S = 120.0
 
 
 class Refused(Exception):
@@ -21,9 +22,10 @@ class Refused(Exception):
 
 
 class Shop:
-    """Connections of one user, who never does two things at once; use it as a context manager.
+    """One user, who never does two things at once.
 
-    Every method raises Refused with the call and its answer, NoAnswer where nobody answers.
+    Every method raises Refused with the call and its answer, NoAnswer where nobody answers. Each call has a
+    connection of its own: one that is kept while another server is waited for may be closed meanwhile.
     """
 
     def __init__(self, ready: Ready, project: str, app: str, user_id: str) -> None:
@@ -31,19 +33,8 @@ class Shop:
         self.project = project
         self.user_id = user_id
         self._app_key = ready.app_keys[f"{project}/{app}"]
-        self._stack = ExitStack()
-        self._api = Connection(ready.base_url)
-        self._stripe = Connection(ready.stripe_url)
         #: Of the user's customer, once something was bought; None: lives in real time.
         self._clock: str | None = None
-
-    def __enter__(self) -> Self:
-        self._stack.enter_context(self._api)
-        self._stack.enter_context(self._stripe)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     # ── the app ──
 
@@ -102,7 +93,8 @@ class Shop:
     def _call(self, method: str, path: str, key: str, body: dict[str, Any] | None = None) -> Answer:
         headers = {"Authorization": f"Bearer {key}"}
         for _ in range(MOST_WAITS):
-            answer = self._api.request(method, path, send_json=body, headers=headers)
+            url = self._ready.base_url + path
+            answer = request(method, url, send_json=body, headers=headers, timeout_s=TIMEOUT_S)
             if answer.status != TOO_MANY:
                 break
             time.sleep(float(answer.headers.get("retry-after", "1")))
@@ -127,7 +119,7 @@ class Shop:
 
     def press(self, session: dict[str, Any], button: str) -> None:
         path = f"{urlsplit(session['url']).path}/{button}"
-        answer = self._stripe.request("POST", path)
+        answer = self._at_stripe("POST", path)
         if answer.status != 303:  # noqa: PLR2004 - HTTP's see other
             raise Refused(f"{path} answered {answer.status}: {shown(answer)}")
 
@@ -147,7 +139,7 @@ class Shop:
         self.stripe("POST", "/v1/refunds", payment_intent=paid["payment_intent"], amount=amount)
 
     def control(self, verb: str, **wish: Any) -> dict[str, Any]:
-        answer = self._stripe.request("POST", f"/_sim/{verb}", send_json=wish)
+        answer = self._at_stripe("POST", f"/_sim/{verb}", send_json=wish)
         return expect(answer, f"POST /_sim/{verb}", 200)
 
     def find_session(self, session: dict[str, Any]) -> dict[str, Any]:
@@ -156,8 +148,11 @@ class Shop:
     def stripe(self, method: str, path: str, **form: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._ready.stripe_secret_key}"}
         sent = {name: str(value) for name, value in form.items()} or None
-        answer = self._stripe.request(method, path, send_form=sent, headers=headers)
+        answer = self._at_stripe(method, path, send_form=sent, headers=headers)
         return expect(answer, f"{method} {path}", 200)
+
+    def _at_stripe(self, method: str, path: str, **sent: Any) -> Answer:
+        return request(method, self._ready.stripe_url + path, timeout_s=TIMEOUT_S, **sent)
 
     def _make_clock(self, session: dict[str, Any], at: float) -> str:
         customer = self.find_session(session)["customer"]
