@@ -66,6 +66,13 @@ async def test_everything_is_made_once_and_a_change_of_amount_is_a_new_revision(
     assert [(one.field, one.before, one.after) for one in dearer.changes[0].fields] == [
         ("amounts.usd", 1900, 2900)
     ]
+    async with world.context.database.connection() as connection:
+        told = await connection.fetch(
+            "SELECT details::text FROM audit_log WHERE action = 'catalog.stripe' ORDER BY id"
+        )
+    assert [msgspec.json.decode(one["details"])["changes"] for one in told] == [
+        [f"{one.action} {one.noun} {one.key}" for one in applied.changes] for applied in (first, dearer)
+    ], "what is done at Stripe is told before it is done"
     newest = world.holder("acme:pro:month")
     assert newest["id"] != month["id"]
     old = world.rows("price")[month["id"]]

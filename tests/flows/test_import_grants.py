@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from domain.errors import Invalid, Unknown
+from domain.flows.erase_user import EraseWish, erase_user
 from domain.flows.grant import GrantWish, Operator, grant
 from domain.flows.import_grants import Imported, import_grants
 from domain.flows.preview_grants import preview_grants
@@ -96,6 +97,12 @@ async def test_one_wrong_line_and_nothing_is_written_and_every_wrong_one_is_name
         "line 8, effect",
     ]
     assert await counts(path) == before
+    await erase_user(path.context, "acme", "u_clock", EraseWish(reason="asked to"), ANNA)
+    with pytest.raises(Invalid) as refused:
+        await imports(path, "u_1,feature,sso,,,,", "u_clock,feature,export,,,,")
+    assert [one["field"] for one in refused.value.errors] == ["line 3, user_id"]
+    assert "was erased" in refused.value.errors[0]["detail"]
+    assert (await counts(path))[0] == before[0]
     with pytest.raises(Invalid, match="no line to import"):
         await imports(path)
     with pytest.raises(Unknown, match="did you mean 'acme'"):
