@@ -85,7 +85,9 @@ class Leadership:
     async def resign(self) -> None:
         """Let another one lead now, instead of when Postgres notices that we are gone."""
         session, self._session = self._session, None
-        self._end("lead_resigned")
+        if self._is_leading:
+            log.info("lead_resigned", name=self._name)
+            self._end()
         if session is not None:
             await session.close()
 
@@ -111,17 +113,20 @@ class Leadership:
     def _note_end(self, session: int) -> None:
         """Of a session, which may end after the next one has begun."""
         if session == self._sessions:
-            self._end("lead_lost")
+            self._lose()
 
-    def _end(self, event: str) -> None:
+    def _lose(self) -> None:
         if self._is_leading:
-            self._is_leading = False
-            metrics.leads.set(0)
-            log.info(event, name=self._name)
-            self._lost()
+            log.warning("lead_lost", name=self._name)
+            self._end()
+
+    def _end(self) -> None:
+        self._is_leading = False
+        metrics.leads.set(0)
+        self._lost()
 
     def _drop(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.cut()
-        self._end("lead_lost")
+        self._lose()
