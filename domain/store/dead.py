@@ -193,3 +193,38 @@ def _row(row: Record) -> DeadRow:
     values: dict[str, Any] = dict(row)
     target = TargetRef(values.pop("target_kind"), values.pop("target_ref"))
     return DeadRow(target=target, **values)
+
+
+class DeadTarget(Struct, frozen=True, kw_only=True):
+    kind: str
+    stripe_id: str
+    error: str | None
+    #: None: nobody of ours is known to own it.
+    project: str | None
+    user_key: int | None
+
+
+async def list_dead_targets(
+    connection: Connection,
+    *,
+    after: tuple[str, str],
+    project: str | None,
+    user_key: int | None,
+    limit: int,
+) -> list[DeadTarget]:
+    """Those that gave up, ordered by kind and id, after (kind, id); never those of others on the account."""
+    rows = await connection.fetch(
+        f"""
+        SELECT kind, stripe_id, last_error AS error, o.project, o.user_key
+        FROM (SELECT *, kind AS target_kind, stripe_id AS target_ref FROM sync_targets
+              WHERE state = 'dead' AND owner <> 'foreign') t {OWNER_OF_TARGET}
+        WHERE (kind, stripe_id) > ($1, $2) AND ($3::text IS NULL OR o.project = $3)
+          AND ($4::bigint IS NULL OR o.user_key = $4)
+        ORDER BY kind, stripe_id LIMIT $5
+        """,
+        *after,
+        project,
+        user_key,
+        limit,
+    )
+    return [DeadTarget(**row) for row in rows]

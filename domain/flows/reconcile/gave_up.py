@@ -2,7 +2,7 @@
 
 from domain.flows.reconcile.look import Account, Look, Scope
 from domain.model import Counts, Suspect, TargetRef
-from domain.store import compared, dead
+from domain.store import dead
 
 TYPE = "dead_target"
 #: Dead targets of one step.
@@ -15,7 +15,7 @@ async def look_at_dead(account: Account, scope: Scope, cursor: str | None) -> Lo
     """Dead targets of ours, and those that nobody knows the owner of. Reads nothing of Stripe."""
     kind, _, stripe_id = (cursor or "").partition(_AND)
     async with account.context.database.connection() as connection:
-        given_up = await compared.list_dead_targets(
+        given_up = await dead.list_dead_targets(
             connection,
             after=(kind, stripe_id),
             project=scope.project,
@@ -41,7 +41,7 @@ def target_of(suspect: Suspect) -> TargetRef:
     return TargetRef(suspect.object_kind, suspect.object_id)
 
 
-def _suspect(one: compared.DeadTarget) -> Suspect:
+def _suspect(one: dead.DeadTarget) -> Suspect:
     return Suspect(
         type=TYPE,
         object_kind=one.kind,

@@ -14,7 +14,7 @@ from domain.flows.reconcile.users import look_at_users
 from domain.model import Counts, Suspect
 from domain.rules.drift import Difference, judge_endpoints
 from domain.rules.events import OLD_NAMES, USED
-from domain.store import compared
+from domain.store import compared, compared_users
 from domain.stripe_gateway import API_VERSION, PAGE
 
 Step = Callable[[Account, Scope, str | None], Awaitable[Look]]
@@ -197,7 +197,7 @@ async def _parts(account: Account, scope: Scope, kind: str) -> list[str]:
     async with account.context.database.connection() as connection:
         if kind in {"refund", "dispute"}:
             return await compared.find_charges(connection, scope.project, scope.user_key)
-        return await compared.list_customers_of(connection, scope.project, scope.user_key)
+        return await compared_users.list_customers_of(connection, scope.project, scope.user_key)
 
 
 def _where(kind: str, part: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ from domain.rules.catalog import plan_of
 from domain.rules.disputes import is_lost, is_open
 from domain.rules.holdings import group_of, is_running
 from domain.rules.timeline import decode_timeline, is_same_from, timeline
-from domain.store import catalogs, compared, customers, entitlements
-from domain.store.compared import ComparedUser
+from domain.store import catalogs, compared_users, customers, entitlements
+from domain.store.compared_users import ComparedUser
 from domain.store.session import Connection
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -41,7 +41,7 @@ class _Seen(Struct, frozen=True, kw_only=True):
 async def look_at_users(context: Context, scope: Scope, cursor: str | None) -> Look:
     """The next users after the key `cursor`."""
     async with context.database.connection() as connection:
-        users = await compared.list_users(
+        users = await compared_users.list_users(
             connection,
             after=int(cursor or 0),
             project=scope.project,
@@ -62,7 +62,9 @@ async def look_at_users(context: Context, scope: Scope, cursor: str | None) -> L
 async def look_again(context: Context, user_key: int, project: str | None) -> list[Suspect] | None:
     """What is wrong with one user now; None: events of the user wait."""
     async with context.database.connection() as connection:
-        users = await compared.list_users(connection, after=0, project=project, user_key=user_key, limit=1)
+        users = await compared_users.list_users(
+            connection, after=0, project=project, user_key=user_key, limit=1
+        )
     if not users:
         return []
     return None if users[0].is_pending else await look_at_user(context, users[0])
@@ -92,7 +94,7 @@ async def _see(connection: Connection, user: ComparedUser) -> _Seen | None:
         user=user,
         head=head,
         facts=await gather_facts(connection, user.project, user.user_key),
-        customers=tuple(await compared.list_customers_of(connection, user.project, user.user_key)),
+        customers=tuple(await compared_users.list_customers_of(connection, user.project, user.user_key)),
         stored=tuple(await entitlements.list_sets(connection, user.project, user.user_key)),
     )
 
@@ -192,7 +194,7 @@ async def _customers(connection: Connection, seen: _Seen, now: datetime) -> list
     running = [one.subscription_id for one in seen.facts.subscriptions if is_running(one, now)]
     if len(seen.customers) < 2 or len(running) < 2:  # noqa: PLR2004 - two are one too many
         return []
-    billed = await compared.list_subscribed_customers(
+    billed = await compared_users.list_subscribed_customers(
         connection, seen.user.project, seen.user.user_key, running
     )
     if len(billed) < 2:  # noqa: PLR2004
@@ -203,7 +205,7 @@ async def _customers(connection: Connection, seen: _Seen, now: datetime) -> list
 
 async def _unbooked(connection: Connection, seen: _Seen) -> list[Suspect]:
     """Customers of whom all is to be read again, because money of theirs is in no figure."""
-    found = await compared.list_unbooked(connection, seen.user.project, seen.user.user_key)
+    found = await compared_users.list_unbooked(connection, seen.user.project, seen.user.user_key)
     return [
         msgspec.structs.replace(
             _suspect(seen, "unbooked", "customer_all", customer_id, ", ".join(ids)), customer_id=customer_id
