@@ -10,7 +10,7 @@ from deploy.local.ports import free_port
 from deploy.local.processes import ProcessFailed
 from deploy.local.seed.calendar import months_before
 from deploy.local.seed.plan import count_stories, plan_people
-from deploy.local.seed.run import run_seed
+from deploy.local.seed.run import refuse_other_catalogs, run_seed
 from deploy.local.seed.stories import STORIES
 from deploy.local.state import Ready
 
@@ -61,3 +61,10 @@ def test_without_a_deployment_or_its_simulator_nothing_is_made_and_it_says_why(t
     (tmp_path / "ready.json").write_bytes(msgspec.json.encode(ready))
     with pytest.raises(ProcessFailed, match="does not answer as the Stripe simulator does"):
         run_seed(tmp_path, 10, 1, print)
+
+
+def test_another_catalog_than_the_sample_is_refused_before_anything_is_made() -> None:
+    names = [name for name in Ready.__struct_fields__ if name not in {"app_keys", "pids"}]
+    ready = Ready(**dict.fromkeys(names, ""), app_keys={"acme/editor": "", "acme/viewer": ""}, pids={})
+    with pytest.raises(ProcessFailed, match="has no app globex/board"):
+        refuse_other_catalogs(ready)

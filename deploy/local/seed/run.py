@@ -34,6 +34,7 @@ def run_seed(directory: Path, users: int, seed: int, say: Say) -> int:
     where nothing moves any more.
     """
     ready = find_simulated(directory)
+    refuse_other_catalogs(ready)
     people = plan_people(users, seed)
     _refuse_known(ready, people[0], seed)
     began = time.monotonic()
@@ -73,12 +74,17 @@ def find_simulated(directory: Path) -> Ready:
     return ready
 
 
+def refuse_other_catalogs(ready: Ready) -> None:
+    wanted = {f"{story.project}/{story.app}" for story in STORIES.values()}
+    if missing := sorted(wanted - ready.app_keys.keys()):
+        raise ProcessFailed(
+            f"The deployment's catalog has no app {', '.join(missing)}: seed tells histories of the sample "
+            "catalog. Start it without --catalog."
+        )
+
+
 def _refuse_known(ready: Ready, first: Person, seed: int) -> None:
-    try:
-        is_known = _shop_of(ready, first).is_known()
-    except Refused as error:
-        raise ProcessFailed(str(error)) from error
-    if is_known:
+    if _shop_of(ready, first).is_known():
         raise ProcessFailed(
             f"User {first.user_id} is there: --seed {seed} was made before. Take another --seed, or begin "
             "anew with `tollhouse local up --reset`."
@@ -115,11 +121,6 @@ def _tell(ready: Ready, person: Person, now: float) -> str | None:
 
 def _shop_of(ready: Ready, person: Person) -> Shop:
     story = STORIES[person.story]
-    if f"{story.project}/{story.app}" not in ready.app_keys:
-        raise ProcessFailed(
-            f"The deployment's catalog has no app {story.project}/{story.app}: seed tells histories of the "
-            "sample catalog. Start it without --catalog."
-        )
     return Shop(ready, story.project, story.app, person.user_id)
 
 

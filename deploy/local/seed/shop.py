@@ -4,6 +4,7 @@ import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from deploy.local.processes import ProcessFailed
 from deploy.local.state import Ready
 from deploy.local.web import Answer, request
 
@@ -17,7 +18,7 @@ TOO_MANY, ACCEPTED = 429, 202
 TIMEOUT_S = 120.0
 
 
-class Refused(Exception):
+class Refused(ProcessFailed):
     """A call was answered otherwise than a history needs."""
 
 
