@@ -30,8 +30,8 @@ Say = Callable[[str], None]
 def run_seed(directory: Path, users: int, seed: int, say: Say) -> int:
     """Make the users' histories and wait until all is settled; returns the exit code: 0, or 1 if some failed.
 
-    Raises ProcessFailed where there is no local deployment with its simulator, where these users exist, or
-    where nothing moves any more.
+    Raises ProcessFailed where there is no local deployment with its simulator, where these users exist,
+    where its catalog is not the sample, or where nothing moves any more.
     """
     ready = find_simulated(directory)
     refuse_other_catalogs(ready)
