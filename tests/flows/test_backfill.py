@@ -331,3 +331,12 @@ async def test_answers_that_differ_from_the_old_system_are_named_line_by_line(pa
     assert (await compare(path.context, "acme", agreed)).differences == ()
     with pytest.raises(Invalid, match="nothing was compared"):
         await compare(path.context, "acme", [lines[0], "u_1,exprot,true"])
+
+
+async def test_a_list_whose_last_object_was_deleted_meanwhile_is_taken_anew(path: EventPath) -> None:
+    customer = await old_customer(path)
+    await begin(path.context, "acme", map_of({customer: "u_1"}), OPERATOR)
+    await path.execute("UPDATE imports SET cursor = 'cus_gone'")
+    done = await backfill(path, map_of({customer: "u_1"}))
+    assert (done.state, done.counts.linked) == ("done", 1)
+    assert await path.is_granted()

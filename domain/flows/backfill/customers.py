@@ -10,10 +10,12 @@ from domain.errors import Invalid, ObjectMissing
 from domain.flows.backfill.mapping import user_named
 from domain.flows.backfill.step import Step, Taken, all_of
 from domain.flows.link import link_customer
+from domain.flows.make_user import erased_among, lock_or_make_user
 from domain.flows.reconcile.look import Answer
 from domain.flows.record_action import Operator, record_action
 from domain.model import TargetRef
 from domain.rules.shapes import parse_customer
+from domain.rules.tombstone import ERASED
 from domain.store import checkouts, import_customers, inbox, links, list_pages
 from domain.store.import_customers import LinkedCustomer
 from domain.store.imports import ImportCounts
@@ -26,6 +28,7 @@ LINKED_AT_ONCE = 10
 BY_ID = 20
 #: With none found of more than so many the map is another account's, and reading each would take hours.
 MOST_STRANGERS = 20
+USER_ERASED = "its user was erased: delete the customer in Stripe, too"
 
 
 class _Pair(Struct, frozen=True):
@@ -80,7 +83,20 @@ async def _sort(step: Step, answers: Sequence[Answer]) -> _Sorted:
     found = _Sorted()
     for one in answers:
         _place(step, one, waiting, owners.get(str(one["id"])), found)
+    found.to_link, gone = await _without_erased(step, found.to_link)
+    found.unmapped += gone
     return found
+
+
+async def _without_erased(
+    step: Step, pairs: Sequence[_Pair]
+) -> tuple[list[_Pair], list[tuple[str, str | None, str | None]]]:
+    """Whoever was erased does not come back by a map, and is not named in what is left of it."""
+    async with step.context.database.connection() as connection:
+        names = {pair.user_id for pair in pairs}
+        gone = await erased_among(step.context, connection, step.row.project, names)
+    kept = [pair for pair in pairs if pair.user_id not in gone]
+    return kept, [(pair.customer_id, None, USER_ERASED) for pair in pairs if pair.user_id in gone]
 
 
 def _place(
@@ -92,6 +108,8 @@ def _place(
         found.to_link.append(_Pair(customer_id, user_id))
     elif owner is None:
         found.unmapped.append((customer_id, None, reason))
+    elif owner.user_id.startswith(ERASED):
+        found.unmapped.append((customer_id, None, USER_ERASED))
     elif user_id is not None and (owner.project, owner.user_id) != (step.row.project, user_id):
         found.unmapped.append((customer_id, user_id, _taken(step, owner)))
     elif user_id is not None:
@@ -122,7 +140,7 @@ async def _link_some(step: Step, pairs: Sequence[_Pair], *, read_all: bool) -> l
         for customer_id in ids:
             await inbox.raise_target(connection, TargetRef("customer", customer_id))
         keys = {
-            user_id: await checkouts.lock_or_insert_user(connection, step.row.project, user_id)
+            user_id: await lock_or_make_user(step.context, connection, step.row.project, user_id)
             for user_id in sorted({pair.user_id for pair in pairs})
         }
         owners = await import_customers.list_owners(connection, ids)
@@ -172,6 +190,8 @@ async def take_absent(step: Step) -> Taken:
             to_link.append(_Pair(one.customer_id, one.user_id))
         else:
             unmapped.append((one.customer_id, one.user_id, reason))
+    to_link, gone = await _without_erased(step, to_link)
+    unmapped += gone
     # No list shows what they have, either.
     owed = await _link_all(step, to_link, read_all=True)
     async with step.context.database.transaction() as connection:

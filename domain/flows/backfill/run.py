@@ -20,6 +20,7 @@ from domain.flows.record_action import Operator, record_action
 from domain.store import import_customers, imports
 from domain.store.import_customers import ImportCustomer
 from domain.store.imports import ImportCounts, ImportRow
+from domain.stripe_gateway import StripeRefused
 from domain.telemetry import get_logger
 
 log = get_logger()
@@ -124,6 +125,12 @@ class _Runner:
             except Throttled:
                 # Others need Stripe more; the same step again.
                 is_over = False
+            except StripeRefused as error:
+                if row.cursor is None or error.reason != "resource_missing":
+                    raise
+                # The last object taken was deleted meanwhile: the list is taken anew.
+                await self._move(row.stage, None, row.counts)
+                is_over = False
             except LeaseLost:
                 raise
             except Unavailable as error:
@@ -148,22 +155,18 @@ class _Runner:
         self.owed |= dict.fromkeys(taken.owed)
         stage = row.stage if taken.cursor is not None else stage_after(row.stage)
         counts = add(add(row.counts, taken.counts), ImportCounts(reads=account.reads))
-        async with self._context.database.connection() as connection:
-            is_ours = await imports.move_import(
-                connection,
-                self._project,
-                self._import_id,
-                self._token,
-                stage=stage or row.stage,
-                cursor=taken.cursor,
-                counts=counts,
-            )
-        if not is_ours:
-            raise lost(self._import_id)
+        await self._move(stage or row.stage, taken.cursor, counts)
         if stage is None:
             await self.end("done", None)
         self._show_progress(row.stage, taken)
         return stage is None
+
+    async def _move(self, stage: str, cursor: str | None, counts: ImportCounts) -> None:
+        names = (self._project, self._import_id, self._token)
+        async with self._context.database.connection() as connection:
+            is_ours = await imports.move_import(connection, *names, stage=stage, cursor=cursor, counts=counts)
+        if not is_ours:
+            raise lost(self._import_id)
 
     async def end(self, state: str, error: str | None) -> None:
         async with self._context.database.transaction() as connection:
