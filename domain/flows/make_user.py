@@ -1,5 +1,7 @@
 """Make a user where none is known: the one place, because nobody who was erased may come back by a call."""
 
+from collections.abc import Iterable
+
 from domain.context import Context
 from domain.errors import Conflict, Unavailable
 from domain.rules.tombstone import Pepper, tombstones_of
@@ -27,6 +29,16 @@ async def lock_or_make_user(context: Context, connection: Connection, project: s
             alarm=True,
         )
     return user_key
+
+
+async def erased_among(
+    context: Context, connection: Connection, project: str, user_ids: Iterable[str]
+) -> set[str]:
+    """Of these users, the ones that were erased; nobody is told of without peppers."""
+    named = {
+        name: user_id for user_id in user_ids for name in erased_names(context.settings, project, user_id)
+    }
+    return {named[name] for name in await erased.list_erased(connection, project, list(named))}
 
 
 def erased_names(settings: Settings, project: str, user_id: str) -> list[str]:

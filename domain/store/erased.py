@@ -57,6 +57,18 @@ async def is_erased(connection: Connection, project: str, names: Sequence[str]) 
     return bool(found)
 
 
+async def list_erased(connection: Connection, project: str, names: Sequence[str]) -> list[str]:
+    """Of these names, the ones of erased users."""
+    rows = await connection.fetch(
+        """
+        SELECT user_id FROM users WHERE project = $1 AND user_id = ANY($2::text[]) AND erased_at IS NOT NULL
+        """,
+        project,
+        list(names),
+    )
+    return [row["user_id"] for row in rows]
+
+
 async def is_new_among_erased(connection: Connection, project: str, user_key: int) -> bool:
     """Whether this transaction has made the user, in a project of which somebody was erased."""
     found = await connection.fetchval(

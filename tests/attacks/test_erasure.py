@@ -12,7 +12,9 @@ import redis.asyncio
 from domain.cache import cache_key
 from domain.errors import Conflict, Unavailable, Unknown
 from domain.faults import Faults, parse_fault_points
+from domain.flows import backfill
 from domain.flows.adopt import adopt
+from domain.flows.backfill.mapping import read_mapping
 from domain.flows.changes import read_changes
 from domain.flows.checkout import Item, Wish, open_checkout
 from domain.flows.erase_bodies import LateBodies
@@ -185,6 +187,12 @@ async def refuse_to_make_again(path: EventPath, customer: str) -> None:
             await call
         assert refused.value.code == "user_erased"
         assert USER not in refused.value.detail
+    stranger = await path.make_stripe_customer()
+    mapped = read_mapping(["stripe_customer_id,user_id", f"{stranger},{USER}"])
+    begun = await backfill.begin(path.context, "acme", mapped, ANNA)
+    await backfill.carry_out(path.context, "acme", begun.import_id, ANNA)
+    left = await path.rows("SELECT * FROM import_customers WHERE stripe_customer_id = $1", stranger)
+    assert [(one["user_id"], one["reason"][:19]) for one in left] == [(None, "its user was erased")]
     with pytest.raises(Conflict) as taken:
         await adopt(path.context, customer, "acme", "u_new", ANNA, reason=WHY)
     assert taken.value.code == "customer_taken"
