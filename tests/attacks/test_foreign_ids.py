@@ -203,12 +203,14 @@ def _with_path(op: Op, example: Request, name: str, id_: str) -> Request:
 
 
 def _with_leaf(body: Any, text: str) -> Iterator[Any]:
-    """The body with each of its texts replaced once."""
+    """The body with each of its texts replaced once; a reason is shown again to who wrote it."""
     match body:
         case str():
             yield text
         case dict():
             for name, value in body.items():
+                if name == "reason":
+                    continue
                 yield from ({**body, name: other} for other in _with_leaf(value, text))
         case list():
             for index, value in enumerate(body):
