@@ -161,6 +161,8 @@ CODES: dict[str, Code] = {
     "catalog_invalid": Code(None, "the catalog file says something that cannot be", _TERMINAL),
     "not_confirmed": Code(None, "it changes Stripe in live mode, and nobody confirmed that", _TERMINAL),
     "live_key_in_test": Code(None, "a live Stripe key in an environment for tests", _TERMINAL),
+    "endpoint_not_ready": Code(None, "the webhook endpoint that is to stay is not right yet", _TERMINAL),
+    "events_owed": Code(None, "Stripe has events that an endpoint has not taken yet", _TERMINAL),
     "stripe_in_the_way": Code(None, "something at Stripe is in the way of the catalog", _TERMINAL),
     "settings_invalid": Code(None, "the environment lacks something or says something wrong", _TERMINAL),
     "wrong_deployment": Code(None, "the Stripe key is another account's or mode's", _TERMINAL),

@@ -127,7 +127,10 @@ async def retire_endpoint(
 
 def _refuse_unready(context: Context, found: list[JsonObject], endpoint_id: str) -> None:
     if not context.settings.webhook_url:
-        raise Conflict("TOLLHOUSE_WEBHOOK_URL is not set: set it to the URL of the endpoint that stays.")
+        raise Conflict(
+            "TOLLHOUSE_WEBHOOK_URL is not set: set it to the URL of the endpoint that stays.",
+            code="endpoint_not_ready",
+        )
     planned = compare_endpoints(found, _wanted(context))
     if planned.changes:
         raise Conflict(
