@@ -708,6 +708,13 @@ grants = Table(
     CheckConstraint("(idempotency_key IS NULL) = (request_sha256 IS NULL)", name="idempotency_whole"),
     Index("grants_user_idx", "user_key"),
     Index("grants_project_idx", "project", "created_at", "grant_id"),
+    Index(
+        "grants_expiring_idx",
+        "project",
+        "expires_at",
+        "grant_id",
+        postgresql_where=text("revoked_at IS NULL AND expires_at IS NOT NULL"),
+    ),
     comment="What operators gave or took; a row ends by its revocation and is never deleted",
 )
 
@@ -729,6 +736,8 @@ audit_log = Table(
     Column("request_id", Text),
     Index("audit_log_project_idx", "project", "id"),
     Index("audit_log_user_idx", "user_key", "id"),
+    Index("audit_log_action_idx", "action", "id"),
+    Index("audit_log_actor_idx", "actor", "id"),
     comment="Every action of an operator, in the transaction of the action; rows are only added",
 )
 
