@@ -126,14 +126,26 @@ def _taken(step: Step, owner: LinkedCustomer) -> str:
 
 async def _link_all(step: Step, pairs: Sequence[_Pair], *, read_all: bool) -> tuple[int, ...]:
     """Answers the targets that are owed a sync."""
-    ordered = sorted(pairs, key=lambda pair: pair.customer_id)
-    chunks = [ordered[at : at + LINKED_AT_ONCE] for at in range(0, len(ordered), LINKED_AT_ONCE)]
+    chunks = _chunks(pairs)
     owed = await all_of([_link_some(step, chunk, read_all=read_all) for chunk in chunks])
     return tuple(target for some in owed for target in some)
 
 
+def _chunks(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
+    """The customers of a user together, in the order of the list: the newest is for new checkouts."""
+    by_user: dict[str, list[_Pair]] = {}
+    for pair in pairs:
+        by_user.setdefault(pair.user_id, []).append(pair)
+    chunks: list[list[_Pair]] = [[]]
+    for of_user in by_user.values():
+        if len(chunks[-1]) >= LINKED_AT_ONCE:
+            chunks.append([])
+        chunks[-1] += of_user
+    return chunks if pairs else []
+
+
 async def _link_some(step: Step, pairs: Sequence[_Pair], *, read_all: bool) -> list[int]:
-    ids = [pair.customer_id for pair in pairs]
+    ids = sorted(pair.customer_id for pair in pairs)
     owed: list[int] = []
     async with step.context.database.transaction() as connection:
         # All targets before all users, each in one order: as everywhere.
