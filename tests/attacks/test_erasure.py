@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 
 from domain.cache import cache_key
-from domain.errors import Conflict, Unavailable, Unknown
+from domain.errors import Broken, Conflict, Unavailable, Unknown
 from domain.faults import Faults, parse_fault_points
 from domain.flows import backfill
 from domain.flows.adopt import adopt
@@ -90,6 +90,9 @@ async def test_nothing_of_an_erased_user_is_found_anywhere_and_nothing_late_brin
             {"n": 2}
         ]
         await refute_everywhere(path, capsys)
+        for change in ("reason = 'other words'", "reason = '(erased)', actor = 'me'", "actor = 'me'"):
+            with pytest.raises(Broken):
+                await path.execute(f"UPDATE audit_log SET {change} WHERE user_key = $1", done.user_key)
 
 
 async def test_two_at_once_and_one_killed_in_the_middle_erase_once(settings: Settings) -> None:
