@@ -66,7 +66,7 @@ class Leadership:
 
     @property
     def is_leading(self) -> bool:
-        return self._is_leading
+        return self._is_leading and self._session is not None and not self._session.is_over
 
     async def look(self) -> Mapping[str, Order]:
         """Keep the lead, or try to take it. Answers what operators want of jobs; nothing where others lead.
@@ -93,6 +93,8 @@ class Leadership:
 
     async def _look(self) -> Mapping[str, Order]:
         if self._session is None or self._session.is_over:
+            # A process that was stopped may come here before it is told that its session has ended.
+            self._lose()
             self._sessions += 1
             self._session = await self._context.database.open_session(
                 partial(self._note_end, self._sessions), self._silence

@@ -69,6 +69,23 @@ async def test_a_leader_whose_session_postgres_ends_is_told_without_asking(conte
     await asyncio.gather(first.leadership.resign(), second.leadership.resign())
 
 
+async def test_who_looks_before_it_is_told_that_its_session_has_ended_leads_no_more(
+    context: Context,
+) -> None:
+    """As a process that goes on after it was stopped: the next session has no lock, and must not lead."""
+    first = Candidate(context, "a:1")
+    assert await first.leads()
+    session = first.leadership._session
+    assert session is not None
+    session.cut()
+    # Nothing stands between the end and the look in which anybody could be told.
+    await first.leadership.look()
+    assert first.lost.is_set()
+    if first.leadership.is_leading:
+        assert await leader_of(context) == "a:1", "it has taken the lock again"
+    await first.leadership.resign()
+
+
 async def test_a_leader_that_says_nothing_loses_the_lead(context: Context) -> None:
     """As one that was stopped, or whose machine stands still."""
     silent, other = Candidate(context, "a:1", silent_s=0.2), Candidate(context, "b:2")
