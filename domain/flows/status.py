@@ -11,7 +11,7 @@ from domain.errors import Unavailable
 from domain.flows.show_jobs import look_at_scheduler
 from domain.rules.health import Figures, Health, LastPass, Part, judge_figures, overall
 from domain.settings import rate_of
-from domain.store import catalogs, due, health, revision
+from domain.store import catalogs, due, health, imports, revision
 from domain.store import deployment as deployments
 from domain.store import watermark as watermarks
 from domain.store.deployment import DeploymentRow
@@ -42,14 +42,14 @@ async def read_status(context: Context, *, bells: Awaitable[int] | None, minutes
     try:
         async with context.database.snapshot() as connection:
             schema = await _look_at_schema(connection)
-            figures = (
-                await _read_figures(context, connection, minutes) if schema.health == "healthy" else None
-            )
+            is_readable = schema.health == "healthy"
+            figures = await _read_figures(context, connection, minutes) if is_readable else None
+            awaited = [await _look_at_imports(connection)] if is_readable else []
     except Unavailable as error:
         return _status([_away(error), queue, cache], None)
     database = Part(name="database", health="healthy", finding="answers")
     judged = [] if figures is None else judge_figures(figures)
-    return _status([database, schema, queue, cache, *judged], figures)
+    return _status([database, schema, queue, cache, *judged, *awaited], figures)
 
 
 def _status(parts: list[Part], figures: Figures | None) -> Status:
@@ -71,6 +71,19 @@ async def _look_at_schema(connection: Connection) -> Part:
         return Part(name="schema", health="healthy", finding=f"at {current}, this build needs {needed}")
     finding = f"at {current or 'nothing'}, this build needs {needed}"
     return Part(name="schema", health="down", finding=finding, next="run `tollhouse migrate`")
+
+
+async def _look_at_imports(connection: Connection) -> Part:
+    waiting = ", ".join(await imports.list_awaiting(connection))
+    if not waiting:
+        finding = "no project waits for customers of an older system"
+        return Part(name="import", health="healthy", finding=finding)
+    return Part(
+        name="import",
+        health="healthy",
+        finding=f"{waiting}: checkouts for users without a customer are refused until the import is complete",
+        next="tollhouse backfill complete --project … once everybody is linked (docs/migrate.md)",
+    )
 
 
 async def _look_at_queue(bells: Awaitable[int] | None) -> Part:

@@ -205,6 +205,17 @@ async def read_pending(connection: Connection, project: str) -> tuple[datetime |
     return (None, True) if row is None else (row["import_pending_since"], row["import_allows_new"])
 
 
+async def list_awaiting(connection: Connection) -> list[str]:
+    """Projects whose checkouts make no customers, because those of another system are to come."""
+    rows = await connection.fetch(
+        """
+        SELECT project FROM projects WHERE import_pending_since IS NOT NULL AND NOT import_allows_new
+        ORDER BY project
+        """
+    )
+    return [row["project"] for row in rows]
+
+
 async def await_import(connection: Connection, project: str, *, allows_new: bool | None) -> None:
     """From now on customers of another system are to come; `allows_new` None keeps what was said before."""
     await connection.execute(

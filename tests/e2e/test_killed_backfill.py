@@ -106,7 +106,7 @@ async def killed_when(
     running = await started
     while not await is_time(context):
         assert not ended.done(), "it ended before anybody could kill it"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
     os.kill(running.pid, signal.SIGKILL)
     assert await ended == -signal.SIGKILL
 

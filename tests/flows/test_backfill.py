@@ -24,6 +24,7 @@ from domain.flows.backfill import (
 from domain.flows.backfill.mapping import read_mapping
 from domain.flows.ensure_customer import ensure_customer
 from domain.flows.record_action import Operator
+from domain.flows.status import read_status
 from domain.flows.sync import Syncer
 from tests.flows.event_path import EventPath
 from tests.flows.interleaving import Flow, interleave
@@ -235,6 +236,7 @@ async def test_until_it_is_complete_a_user_without_a_customer_gets_no_second_one
     assert await path.rows("SELECT 1 FROM users WHERE user_id = 'u_2'") == []
     # Another project's checkouts go on.
     await ensure_customer(path.context, "globex", "u_2")
+    assert (await awaited(path)).startswith("acme: checkouts for users without a customer are refused")
     await open_project(path.context, "acme", OPERATOR, allows_new=True)
     await ensure_customer(path.context, "acme", "u_2")
     await open_project(path.context, "acme", OPERATOR, allows_new=False)
@@ -243,12 +245,20 @@ async def test_until_it_is_complete_a_user_without_a_customer_gets_no_second_one
     for _ in range(2):
         assert (await complete(path.context, "acme", OPERATOR)).pending_since is None
     await ensure_customer(path.context, "acme", "u_3")
+    assert await awaited(path) == "no project waits for customers of an older system"
+
+
+async def awaited(path: EventPath) -> str:
+    status = await read_status(path.context, bells=None)
+    return next(part.finding for part in status.parts if part.name == "import")
 
 
 async def test_stripe_away_for_some_steps_ends_nothing_and_for_long_the_next_call_goes_on(
     path: EventPath,
 ) -> None:
     customer = await old_customer(path)
+    hasty = msgspec.structs.replace(path.context.settings, retry_base_s=0.001)
+    path.context = msgspec.structs.replace(path.context, settings=hasty)
     await path.stripe.fail("/v1/charges", status=500, times=4)
     done = await backfill(path, map_of({customer: "u_1"}))
     assert (done.state, done.counts.linked) == ("done", 1)
