@@ -79,6 +79,8 @@ SIZE ?= default
 chaos: $(READY) ## Kill, cut and stall everything, and compare with an oracle (SEED=7 FAULTS="F-01" SIZE=full)
 	@$(RUN) tests.chaos --seed $(SEED) --size $(SIZE) -- $(FAULTS)
 	@$(if $(FAULTS),,SCENARIOS=all SEED=$(firstword $(SEED)) $(RUN) pytest -q -n $(PYTEST_WORKERS) --no-cov tests/flows/scenarios)
+	@$(if $(FAULTS),,BACKFILL_EACH=1 $(RUN) pytest -q -n 0 --no-cov tests/flows/test_backfill.py)
+	@$(if $(FAULTS),,BACKFILL_CUSTOMERS=40000 BACKFILL_RATE=20 $(RUN) pytest -q -s -n 0 --no-cov tests/e2e/test_killed_backfill.py)
 
 bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches, the change feed, keys and limits
 	@$(RUN) tests.bench.compute
