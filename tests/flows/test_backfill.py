@@ -96,6 +96,7 @@ async def test_what_was_sold_before_gives_access_exactly_as_a_sync_would_read_it
     assert [(one.customer_id, one.reason) for one in unmapped] == [(stranger, "nothing maps it")]
 
 
+@pytest.mark.timeout(900)
 async def test_what_happens_during_an_import_is_never_overwritten_by_an_older_page(path: EventPath) -> None:
     """A subscription is canceled and synced while the import stands at one of its awaits, then the next."""
     blocked = 0
