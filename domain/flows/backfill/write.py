@@ -6,7 +6,7 @@ wait or were done since then tell: such a customer is not written, and its sync 
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -28,6 +28,8 @@ log = get_logger()
 
 #: Customers of one transaction: a delivery for one of them waits as long as it takes, some 0.1 s.
 WRITTEN_AT_ONCE = 10
+#: A list of Stripe's may be behind a read of one object: what was synced so shortly before may be newer, too.
+LAG_S = 60
 CAUSE = "import"
 
 
@@ -87,7 +89,8 @@ async def _leave(
     connection: Connection, parts: Sequence[Part], page_read_at: datetime
 ) -> tuple[set[str], tuple[int, ...]]:
     """Customers that a sync has to write, each with a wish for it; and their targets."""
-    busy = await list_pages.list_busy(connection, [part.customer_id for part in parts], page_read_at)
+    since = page_read_at - timedelta(seconds=LAG_S)
+    busy = await list_pages.list_busy(connection, [part.customer_id for part in parts], since)
     wished = {one.customer_id for one in busy if one.has_wish}
     left = {one.customer_id for one in busy} | {part.customer_id for part in parts if part.is_broken}
     events = [_wish(customer_id) for customer_id in sorted(left - wished)]
