@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "List what operators did, and why."),
     "find": ("find", "Say whose something is: any id, an invoice number, an e-mail."),
     "explain": ("explain", "Say why a user may or may not use something, and which link is broken."),
-    "users": ("users", "See one user and what led to its answers; read it from Stripe now."),
+    "users": ("users", "See a user and what led to its answers; sync, export, merge, rename, erase."),
     "customers": ("customers", "Say whose a Stripe customer is that Tollhouse did not make."),
     "events": ("events", "See what Stripe delivered, and give events their turn again."),
     "revenue": ("revenue", "Say what a project earned in a month, and what its subscriptions come to."),
