@@ -150,17 +150,21 @@ async def follow_events(
         newest = await database_now(connection)
     began = newest
     while True:
-        async with context.database.connection() as connection:
-            since = max(began, newest - TAIL_OVERLAP)
-            rows = await event_lists.list_received_since(connection, wanted, since, limit=TAIL_AT_ONCE)
-        for row in rows:
-            if row.event_id not in seen:
-                yield row
-            seen[row.event_id] = row.received_at
-            newest = max(newest, row.received_at)
+        after = (max(began, newest - TAIL_OVERLAP), "")
+        while True:
+            async with context.database.connection() as connection:
+                rows = await event_lists.list_received_after(connection, wanted, after, limit=TAIL_AT_ONCE)
+            for row in rows:
+                if row.event_id not in seen:
+                    yield row
+                seen[row.event_id] = row.received_at
+                newest = max(newest, row.received_at)
+            if len(rows) < TAIL_AT_ONCE:
+                break
+            # Of a burst, the overlap alone is more than one look takes: go on where this one ended.
+            after = (rows[-1].received_at, rows[-1].event_id)
         seen = {key: at for key, at in seen.items() if at >= newest - 2 * TAIL_OVERLAP}
-        if len(rows) < TAIL_AT_ONCE:
-            await asyncio.sleep(every_s)
+        await asyncio.sleep(every_s)
 
 
 async def count_events(context: Context) -> list[EventCount]:

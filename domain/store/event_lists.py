@@ -71,18 +71,18 @@ async def list_filtered(
     return [ListedEvent(**row) for row in rows]
 
 
-async def list_received_since(
-    connection: Connection, wanted: EventFilter, since: datetime, *, limit: int
+async def list_received_after(
+    connection: Connection, wanted: EventFilter, after: tuple[datetime, str], *, limit: int
 ) -> list[ListedEvent]:
-    """Oldest first, from `since` on."""
+    """Oldest first; `after` is (received_at, event_id) of the last row that was taken."""
     where, values = _filtered(wanted)
     rows = await connection.fetch(
         f"""
-        {_LISTED} WHERE {where} AND received_at >= ${len(values) + 1}
-        ORDER BY received_at, event_id LIMIT ${len(values) + 2}
+        {_LISTED} WHERE {where} AND (received_at, event_id) > (${len(values) + 1}, ${len(values) + 2})
+        ORDER BY received_at, event_id LIMIT ${len(values) + 3}
         """,
         *values,
-        since,
+        *after,
         limit,
     )
     return [ListedEvent(**row) for row in rows]

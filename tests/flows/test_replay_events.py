@@ -1,12 +1,13 @@
 """F-19: everything may be replayed, however often: no answer changes, and a dry run says so beforehand."""
 
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from domain.context import Context
 from domain.errors import Invalid, Unknown
-from domain.flows.inspect_events import EventQuery, list_events, show_event
+from domain.flows.inspect_events import EventQuery, follow_events, list_events, show_event
 from domain.flows.record_action import Operator
 from domain.flows.replay_events import Replayed, ReplayWish, replay
 from tests.flows.event_path import EventPath
@@ -151,3 +152,30 @@ async def test_a_replay_of_what_cannot_be_is_refused(context: Context) -> None:
     ):
         with pytest.raises(Invalid):
             await replay(context, wish, ANNA)
+
+
+async def test_tail_tells_each_event_of_a_burst_once(path: EventPath) -> None:
+    """More events at one moment than a look takes, and than two of its overlaps take."""
+    await path.rows(
+        """
+        INSERT INTO webhook_events (event_id, source, type, state, reason, received_at, done_at)
+        SELECT 'evt_' || n, 'stripe', 'person.created', 'ignored', 'unused_type',
+               clock_timestamp() + interval '2 s', clock_timestamp()
+        FROM generate_series(1, 1200) n
+        """
+    )
+    seen: list[str] = []
+    async with aclosing(follow_events(path.context, EventQuery(), every_s=0.01)) as arriving:
+        async for event in arriving:
+            seen.append(event.event_id)
+            if event.event_id == "evt_last":
+                break
+            if len(seen) == 1200:
+                await path.rows(
+                    """
+                    INSERT INTO webhook_events (event_id, source, type, state, reason, received_at, done_at)
+                    VALUES ('evt_last', 'stripe', 'person.created', 'ignored', 'unused_type',
+                            clock_timestamp() + interval '2 s', clock_timestamp())
+                    """
+                )
+    assert len(seen) == len(set(seen)) == 1201
