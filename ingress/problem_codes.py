@@ -116,7 +116,9 @@ CODES: dict[str, Code] = {
     ),
     "too_many_keys": Code(409, "the app has two live keys", "revoke one, or let one end"),
     "stripe_refused": Code(422, "Stripe refuses what was sent", "`errors` names Stripe's parameter"),
-    "trial_used": Code(409, "the user had the trial: of the group, or of a plan that is in none", "ask without `trial_days`"),
+    "trial_used": Code(
+        409, "the user had the trial: of the group, or of a plan that is in none", "ask without `trial_days`"
+    ),
     "cursor_expired": Code(
         410, "changes after it are deleted", "take one with `cursor=now`, then read every user again"
     ),

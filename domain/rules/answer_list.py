@@ -32,8 +32,8 @@ def read_answers(lines: Iterable[str], features: Sequence[str]) -> AnswerList:
     reader = csv.DictReader(lines)
     names = [name.strip() for name in reader.fieldnames or ()]
     if missing := [name for name in COLUMNS if names.count(name) != 1]:
-        said = f"the first line has to name the column {' and '.join(missing)}, once"
-        return AnswerList(answers=(), faults=(Fault(line=1, said=said),))
+        lacking = f"the first line has to name the column {' and '.join(missing)}, once"
+        return AnswerList(answers=(), faults=(Fault(line=1, said=lacking),))
     reader.fieldnames = names
     answers: dict[tuple[str, str], OldAnswer] = {}
     faults: list[Fault] = []

@@ -206,8 +206,9 @@ class Histories:
 
 def charged(line: Json) -> int:
     """What an invoice's line comes to after its discounts."""
+    taken_off: int = sum(one["amount"] for one in line["discount_amounts"])
     amount: int = line["amount"]
-    return amount - sum(one["amount"] for one in line["discount_amounts"])
+    return amount - taken_off
 
 
 # ── the independent sum ─────────────────────────────────────────────────────────────────────────────
