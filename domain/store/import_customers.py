@@ -22,6 +22,8 @@ class LinkedCustomer(Struct, frozen=True, kw_only=True):
     user_key: int
     user_id: str
     linked_at: datetime
+    #: The user was erased: nothing of the customer is written any more.
+    is_erased: bool
 
 
 async def add_customers(
@@ -109,7 +111,7 @@ async def list_owners(connection: Connection, customer_ids: Sequence[str]) -> di
     rows = await connection.fetch(
         """
         SELECT c.stripe_customer_id AS customer_id, c.project, c.user_key, u.user_id,
-               c.created_at AS linked_at
+               c.created_at AS linked_at, u.erased_at IS NOT NULL AS is_erased
         FROM stripe_customers c JOIN users u USING (user_key)
         WHERE c.stripe_customer_id = ANY($1::text[])
         """,

@@ -354,3 +354,14 @@ async def test_a_list_whose_last_object_was_deleted_meanwhile_is_taken_anew(path
     done = await backfill(path, map_of({customer: "u_1"}))
     assert (done.state, done.counts.linked) == ("done", 1)
     assert await path.is_granted()
+
+
+async def test_nothing_is_written_of_a_customer_whose_user_was_erased(path: EventPath) -> None:
+    gone, here = await path.make_customer("u_1"), await path.make_customer("u_2")
+    for customer in (gone, here):
+        await path.buy(customer)
+    await path.execute("UPDATE users SET erased_at = clock_timestamp() WHERE user_id = 'u_1'")
+    await backfill(path, map_of({here: "u_2"}))
+    for table in ("subscriptions", "invoices", "payments"):
+        rows = await path.rows(f"SELECT DISTINCT stripe_customer_id AS id FROM {table}")
+        assert rows == [{"id": here}], table

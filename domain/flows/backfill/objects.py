@@ -71,7 +71,11 @@ async def _of_project(step: Step, answers: Sequence[Answer]) -> list[Answer]:
     ids = sorted({customer for one in answers if (customer := customer_of(one)) is not None})
     async with step.context.database.connection() as connection:
         owners = await import_customers.list_owners(connection, ids)
-    mine = {customer_id for customer_id, owner in owners.items() if owner.project == step.row.project}
+    mine = {
+        customer_id
+        for customer_id, owner in owners.items()
+        if owner.project == step.row.project and not owner.is_erased
+    }
     return [one for one in answers if customer_of(one) in mine]
 
 
