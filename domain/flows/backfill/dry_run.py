@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from domain.context import Context
 from domain.flows.backfill.begin import find_taken
+from domain.flows.backfill.customers import USER_ERASED
 from domain.flows.backfill.mapping import NO_MAP, ByMap, Mapping, refuse_lines, user_named
 from domain.flows.backfill.objects import customer_of, read_page, split, take_page
 from domain.flows.backfill.run import PARTS, Progress
@@ -20,6 +21,7 @@ from domain.flows.fetch import Fetched
 from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.gather_facts import with_history
 from domain.flows.grant import require_head
+from domain.flows.make_user import erased_among
 from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.read_catalog import Head
 from domain.flows.reconcile.look import Account
@@ -144,11 +146,16 @@ async def _sort(
 ) -> None:
     async with account.context.database.connection() as connection:
         owners = await import_customers.list_owners(connection, [str(one["id"]) for one in answers])
+        users = {str(one["id"]): user_named(mapping.name, one, waiting) for one in answers}
+        gone = await erased_among(
+            account.context, connection, project, {user for user, _ in users.values() if user is not None}
+        )
     seen.customers += len(answers)
-    for answer in answers:
-        customer_id = str(answer["id"])
-        user_id, reason = user_named(mapping.name, answer, waiting)
+    for customer_id, (user_id, reason) in users.items():
         owner = owners.get(customer_id)
+        if user_id in gone:
+            seen.unmapped.append(Unlinked(customer_id=customer_id, user_id=None, reason=USER_ERASED))
+            continue
         if user_id is not None and (owner is None or (owner.project, owner.user_id) == (project, user_id)):
             seen.linked[customer_id] = user_id
         elif owner is None or user_id is not None:
