@@ -89,7 +89,7 @@ def _send(
     path = path_of(said)
     for name, value in example.path.items():
         path = path.replace(f"{{{name}}}", _filled(value, kept))
-    role = {"app": "app", "deployment": "operator"}.get(said.of, "project")
+    role = {"app": "app", "deployment": "operator"}.get(said.of or "", "project")
     headers = {} if said.scope is None else {"authorization": f"Bearer {deployment.keys[role]}"}
     body = {} if said.body is None else {"json": _filled(example.body, kept)}
     return client.request(said.method, path, params=dict(example.query), headers=headers, **body)
