@@ -365,3 +365,19 @@ async def test_nothing_is_written_of_a_customer_whose_user_was_erased(path: Even
     for table in ("subscriptions", "invoices", "payments"):
         rows = await path.rows(f"SELECT DISTINCT stripe_customer_id AS id FROM {table}")
         assert rows == [{"id": here}], table
+
+
+async def test_progress_only_rises_and_ends_at_its_whole(path: EventPath) -> None:
+    customers = [await path.make_stripe_customer() for _ in range(3)]
+    await path.buy(customers[0])
+    begun = await begin(path.context, "acme", map_of({one: f"u_{one}" for one in customers}), OPERATOR)
+    shown: list[tuple[int, int]] = []
+    await carry_out(
+        path.context,
+        "acme",
+        begun.import_id,
+        OPERATOR,
+        progress=lambda done, total: shown.append((done, total)),
+    )
+    assert [done for done, _ in shown] == sorted({done for done, _ in shown})
+    assert {total for _, total in shown} == {shown[-1][0]}
