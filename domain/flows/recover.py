@@ -14,11 +14,19 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Rejected
+from domain.errors import ObjectMissing, Rejected
 from domain.flows.adopt import adopt
-from domain.flows.read_budget import SYNC_WAIT_S, budget_of, noting_429
+from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.recompute import before_commit, publish, recompute_user
-from domain.flows.reconcile import RunDetail, Wish, begin, find_unattended, see_through, show_run
+from domain.flows.reconcile import (
+    RunDetail,
+    Wish,
+    begin,
+    every_drift,
+    find_unattended,
+    see_through,
+    show_run,
+)
 from domain.flows.reconcile.strangers import PROJECT, REF, USER
 from domain.flows.record_action import Operator, record_action
 from domain.flows.sync import Syncer, sync_all
@@ -52,7 +60,7 @@ class Lost(Struct, frozen=True, kw_only=True):
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
-    #: The newest row of the restored database: what happened since is lost where Stripe does not know it.
+    #: When the backup was made, or its newest row: what happened since is lost where Stripe does not know it.
     lost_since: datetime | None
     users: int
     #: Stripe customers of ours, made in the lost time, that are their users' again.
@@ -65,18 +73,27 @@ class Recovered(Struct, frozen=True, kw_only=True):
 
 
 async def recover(
-    context: Context, operator: Operator, *, logs: Iterable[Mapping[str, Any]] = (), show: Show | None = None
+    context: Context,
+    operator: Operator,
+    *,
+    lost_since: datetime | None = None,
+    logs: Iterable[Mapping[str, Any]] = (),
+    show: Show | None = None,
 ) -> Recovered:
     """All of it; asking again is safe, and raises the versions once more.
 
-    `logs`: our own log lines of the lost time; those that name no operator's action are passed over.
+    `lost_since`: when the backup was made; None: at the newest row, as the first recovery of those that did
+    not come to their end has seen it. `logs`: our own log lines of the lost time; those that name no
+    operator's action are passed over.
 
     Raises:
         Conflict: another process carries out a reconciliation.
         Unavailable: Postgres or Stripe is away.
     """
-    async with context.database.connection() as connection:
-        lost_since = await restored.newest_row_at(connection)
+    if lost_since is None:
+        async with context.database.connection() as connection:
+            begun_since = await restored.interrupted_since(connection)
+            lost_since = begun_since or await restored.newest_row_at(connection)
     await _raise_positions(context, operator, lost_since)
     users = await _raise_all(context, show)
     left = await find_unattended(context)
@@ -87,13 +104,10 @@ async def recover(
     detail = await show_run(context, None, run.id)
     adopted = await _adopt_lost(context, detail, operator, lost_since)
     owed = await _sync_everything(context)
+    lost = await find_lost(context, logs)
+    await _note_end(context, operator, users=users, adopted=adopted, run_id=run.id)
     return Recovered(
-        lost_since=lost_since,
-        users=users,
-        adopted=adopted,
-        reconciliation=detail,
-        owed=owed,
-        lost=await find_lost(context, logs),
+        lost_since=lost_since, users=users, adopted=adopted, reconciliation=detail, owed=owed, lost=lost
     )
 
 
@@ -109,6 +123,23 @@ async def _raise_positions(context: Context, operator: Operator, lost_since: dat
             subject=("deployment", "restore"),
             reason=None,
             details={"lost_since": lost_since.isoformat() if lost_since else None, "raised_by": RAISE_BY},
+        )
+
+
+async def _note_end(
+    context: Context, operator: Operator, *, users: int, adopted: list[str], run_id: str
+) -> None:
+    """The next recovery is of another restore."""
+    async with context.database.transaction() as connection:
+        await record_action(
+            connection,
+            operator,
+            action="deployment.recovered",
+            project=None,
+            user_key=None,
+            subject=("deployment", "restore"),
+            reason=None,
+            details={"users": users, "adopted": len(adopted), "run": run_id},
         )
 
 
@@ -143,7 +174,7 @@ async def _adopt_lost(
 ) -> list[str]:
     """Customers that we made after the backup say in their metadata whose they are."""
     adopted = []
-    for drift in detail.drifts:
+    async for drift in every_drift(context, detail.run.id):
         if drift.type not in {"orphan_customer", "two_customers"} or drift.object_kind != "customer":
             continue
         if "," in drift.object_id:
@@ -156,10 +187,13 @@ async def _adopt_lost(
 async def _adopt_one(
     context: Context, customer_id: str, operator: Operator, lost_since: datetime | None
 ) -> bool:
-    async with noting_429(context):
-        answer = await context.stripe_or_raise.read(
-            f"/v1/customers/{customer_id}", budget_of(context, SYNC_WAIT_S)
-        )
+    try:
+        async with noting_429(context):
+            answer = await context.stripe_or_raise.read(
+                f"/v1/customers/{customer_id}", patient_budget(context, PATIENCE_S)
+            )
+    except ObjectMissing:
+        return False
     metadata = answer.get("metadata") or {}
     project, user_id = metadata.get(PROJECT), metadata.get(USER)
     is_lost = lost_since is None or datetime.fromtimestamp(answer["created"], UTC) >= lost_since - SLACK

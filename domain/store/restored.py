@@ -16,6 +16,21 @@ async def newest_row_at(connection: Connection) -> datetime | None:
     )
 
 
+async def interrupted_since(connection: Connection) -> datetime | None:
+    """What the oldest recovery that did not come to its end took for the newest moment; None: all ended.
+
+    Its own rows, and what was delivered since, are newer than the backup.
+    """
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        """
+        SELECT (details->>'lost_since')::timestamptz FROM audit_log
+        WHERE action = 'deployment.recover'
+          AND id > coalesce((SELECT max(id) FROM audit_log WHERE action = 'deployment.recovered'), 0)
+        ORDER BY id LIMIT 1
+        """
+    )
+
+
 async def raise_positions(connection: Connection, by: int) -> None:
     """Positions of the change feed go on above every one that was ever given."""
     await connection.execute(

@@ -1,6 +1,7 @@
 """`tollhouse recover --after-restore`: before readers open on an older copy of the database."""
 
 import io
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import msgspec
 from domain.errors import FieldError, Invalid
 from domain.flows.recover import Recovered
 from domain.flows.recover import recover as recover_deployment
+from ingress.cli.event_filters import read_past
 from ingress.cli.grants import this_operator
 from ingress.cli.progress import progress
 from ingress.cli.terminal import command, json_option, opened, print_json, print_table, say
@@ -23,21 +25,34 @@ from ingress.cli.terminal import command, json_option, opened, print_json, print
     multiple=True,
     help="JSON logs of the lost time: grants and keys that were made then are listed. May be repeated.",
 )
+@click.option(
+    "--lost-since",
+    help="When the backup was made: 2026-11-22T09:00:00Z, or 3h ago as 3h.  [default: its newest row]",
+)
 @json_option
 @command
-async def recover(*, after_restore: bool, logs: tuple[io.BufferedReader, ...], as_json: bool) -> None:
+async def recover(
+    *, after_restore: bool, logs: tuple[io.BufferedReader, ...], lost_since: str | None, as_json: bool
+) -> None:
     """Bring a deployment up after the restore of an older database.
 
-    Stop `read` and `api` before, start them after. Versions go on a million above what the copy knows,
-    answers are computed anew, Stripe is compared in full and read until nothing is owed.
+    Stop every process before, start them after: what one of them writes meanwhile looks as if the backup were
+    younger, unless --lost-since says how old it is. Versions go on a million above what the copy knows,
+    answers are computed anew, Stripe is compared in full and read until nothing is owed. Safe to stop and to
+    type again.
     """
     if not after_restore:
-        said = FieldError("--after-restore", "add it once `read` and `api` are stopped; docs/operations.md")
+        said = FieldError("--after-restore", "add it once every process is stopped; docs/operations.md")
         raise Invalid("The call does not say what to do.", errors=(said,))
+    since = read_past("--lost-since", lost_since, datetime.now(UTC))
     async with opened("stripe-cli") as context:
         with progress("recovering") as show:
             done = await recover_deployment(
-                context, this_operator(), logs=[line for log in logs for line in _lines(log)], show=show
+                context,
+                this_operator(),
+                lost_since=since,
+                logs=[line for log in logs for line in _lines(log)],
+                show=show,
             )
     print_json(done) if as_json else _print(done, has_logs=bool(logs))
 
@@ -57,7 +72,8 @@ def _lines(log: io.BufferedReader) -> list[dict[str, Any]]:
 
 def _print(done: Recovered, *, has_logs: bool) -> None:
     since = "nothing is known" if done.lost_since is None else done.lost_since.isoformat(timespec="seconds")
-    say(f"The database's newest row is of {since}: later is lost what Stripe does not know.")
+    say(f"What came after {since} is lost where Stripe does not know it.")
+    say("If the backup is older: the same command with --lost-since and the time it was made.")
     say(f"{done.users} users have new versions; {len(done.adopted)} lost customers are theirs again.")
     counts = done.reconciliation.run.counts
     say(f"{done.reconciliation.run.id}: {counts.drifts} drifts, {counts.repaired} healed; {done.owed} wait.")
@@ -70,4 +86,4 @@ def _print(done: Recovered, *, has_logs: bool) -> None:
         print_table(("lost", "id", "at", "next"), [(one.kind, one.id, one.at, one.next) for one in done.lost])
     else:
         say("The logs name no grant and no key that the database does not know.")
-    say("Next: start `read` and `api`, then `tollhouse status`.")
+    say("Next: start every process, then `tollhouse status`.")

@@ -79,7 +79,7 @@ COMMANDS: dict[str, set[str]] = {
     "scheduler resume": {"job.resume"},
     "scheduler run": {"job.run"},
     "reconcile": {"reconciliation.start"},
-    "recover": {"deployment.recover", "reconciliation.start"},
+    "recover": {"deployment.recover", "deployment.recovered", "reconciliation.start"},
     **{
         name: set()
         for name in (

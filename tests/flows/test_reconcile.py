@@ -15,7 +15,7 @@ from domain.flows.fill_gaps import fill_gaps, fill_gaps_due
 from domain.flows.grant import GrantWish, grant
 from domain.flows.measure_revenue import measure_revenue
 from domain.flows.measure_subscriptions import measure_subscriptions
-from domain.flows.reconcile import RunDetail, Wish, begin, carry_out, run_once, show_run
+from domain.flows.reconcile import RunDetail, Wish, begin, carry_out, every_drift, run_once, show_run
 from domain.flows.reconcile.run import last_night
 from domain.flows.record_action import Operator
 from domain.rules.drift import KINDS
@@ -218,6 +218,7 @@ async def test_every_drift_of_one_customer_heals_in_one_pass(path: EventPath) ->
     await path.execute("UPDATE reconciliation_watermark SET read_until = clock_timestamp() + interval '1 h'")
     found = await reconcile(path)
     assert {one.object_id for one in found.drifts if one.type == "missing_purchase"} == bought
+    assert [one async for one in every_drift(path.context, found.run.id, at_once=2)] == found.drifts
     await path.drain()
     rows = await path.rows("SELECT object_id FROM purchases")
     assert {row["object_id"] for row in rows} == bought

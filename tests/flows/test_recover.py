@@ -16,6 +16,14 @@ from tests.flows.event_path import EventPath, path_settings, running_path
 OPERATOR = Operator(actor="cli:tester")
 
 
+class _Killed(Exception):
+    pass
+
+
+def _kill(_done: int, _total: int) -> None:
+    raise _Killed
+
+
 async def _copy(path: EventPath, postgres_url: str, name: str) -> str:
     """A copy of the path's database as it is now, as a backup would be; answers its URL."""
     url = path.context.settings.database_url.reveal()
@@ -74,8 +82,16 @@ async def test_after_a_restore_users_have_what_stripe_says_under_versions_nobody
                 {"event": "key_created", "key_id": key.key_id, "timestamp": "2026-11-22T13:01:00Z"},
                 {"event": "request", "key_id": key.key_id},
             ]
-            done = await recover(context, OPERATOR, logs=logs)
             restored = EventPath(context, path.stripe)
+            # One that is killed has left rows of its own, which are no rows of the backup.
+            with pytest.raises(_Killed):
+                await recover(context, OPERATOR, show=_kill)
+            done = await recover(context, OPERATOR, logs=logs)
+            (began,) = await restored.rows(
+                "SELECT min(at) AS at FROM audit_log WHERE action = 'deployment.recover'"
+            )
+            assert done.lost_since is not None
+            assert done.lost_since < began["at"]
             assert done.owed == 0
             assert done.adopted == [lost_customer]
             assert {one.type for one in done.reconciliation.drifts} >= {"event_missing", "orphan_customer"}
@@ -92,10 +108,12 @@ async def test_after_a_restore_users_have_what_stripe_says_under_versions_nobody
                 assert cached is not None
                 assert cached.first_version == after.first_version
             changes = await restored.rows("SELECT cause FROM entitlement_changes WHERE cause = 'restore'")
-            assert len(changes) == 4
+            assert len(changes) == 2 * 4, "of each that began"
             # Once more is harmless, and lower versions come never.
             again = await recover(context, OPERATOR)
             assert (again.owed, again.adopted, again.lost) == (0, [], [])
+            assert again.lost_since is not None
+            assert again.lost_since > began["at"], "the one before has come to its end"
     admin = await asyncpg.connect(postgres_url)
     await admin.execute(f'DROP DATABASE "{backup.rpartition("/")[2]}" WITH (FORCE)')
     await admin.close()

@@ -13,7 +13,7 @@ from domain.flows.reconcile.run import (
     run_once,
     see_through,
 )
-from domain.flows.reconcile.show import Drift, Run, RunDetail, RunPage, list_runs, show_run
+from domain.flows.reconcile.show import Drift, Run, RunDetail, RunPage, every_drift, list_runs, show_run
 
 __all__ = [
     "Drift",
@@ -24,6 +24,7 @@ __all__ = [
     "Wish",
     "begin",
     "carry_out",
+    "every_drift",
     "find_unattended",
     "list_runs",
     "run_once",

@@ -1,5 +1,6 @@
 """What operators see of runs and of what they named."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from domain.store.reconciliation import DriftRow, RunRow
 from domain.store.session import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Drifts that a detail names; a terminal reads on by itself.
+#: Drifts that a detail names; the run's counts say how many there are.
 MOST_DRIFTS = 1000
 
 
@@ -99,12 +100,25 @@ async def show_run(context: Context, project: str | None, run_id: str) -> RunDet
         row = await reconciliation.find_run(connection, run_id, project) if "\0" not in run_id else None
         if row is None:
             raise Unknown(
-                f"No reconciliation run is named {run_id!r}: "
+                f"No reconciliation run is named {run_id!r}: `tollhouse reconcile --runs` or "
                 "GET /api/v1/admin/reconciliation/runs lists them.",
                 code="unknown_run",
             )
         drifts = await reconciliation.list_drifts(connection, run_id, limit=MOST_DRIFTS)
     return RunDetail(run=_run(row), drifts=[_drift(one) for one in drifts])
+
+
+async def every_drift(context: Context, run_id: str, *, at_once: int = MOST_DRIFTS) -> AsyncIterator[Drift]:
+    """All that a run has named, however many."""
+    after = 0
+    while True:
+        async with context.database.connection() as connection:
+            rows = await reconciliation.list_drifts(connection, run_id, after=after, limit=at_once)
+        for row in rows:
+            yield _drift(row)
+        if len(rows) < at_once:
+            return
+        after = rows[-1].id
 
 
 async def load_run(connection: Connection, run_id: str) -> Run:
