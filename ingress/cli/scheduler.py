@@ -1,6 +1,7 @@
 """`tollhouse scheduler`: who leads, what the timed jobs do, and an operator's word to them."""
 
 import asyncio
+import sys
 from datetime import datetime
 
 import click
@@ -10,7 +11,7 @@ from domain.errors import Unavailable
 from domain.flows.order_jobs import Ordered, pause_job, resume_job, run_job
 from domain.flows.show_jobs import MOST, JobRun, SchedulerShown, ShownJob, list_job_runs, show_scheduler
 from ingress.cli.grants import this_operator
-from ingress.cli.terminal import command, json_option, opened, print_json, print_table
+from ingress.cli.terminal import EXIT_BROKEN, command, json_option, opened, print_json, print_table, say
 
 #: What `run` waits for the end of the turn, and between two looks.
 WAIT_S, LOOK_S = 60.0, 0.2
@@ -111,15 +112,18 @@ async def run(*, job: str, reason: str | None, as_json: bool) -> None:
     """Give JOB one turn now, by the scheduler that leads, and wait for its end.
 
     A paused job stays paused after it. fill_gaps and reconcile do their work whether or not it is time.
+    Ends with 1 where the turn failed.
     """
     async with opened() as context:
         ordered = await run_job(context, job, this_operator(), reason=reason)
         ran = await _until_run(context, ordered)
     if as_json:
         print_json(ran)
-        return
-    ended = "went well" if ran.error is None else f"failed: {ran.error}"
-    click.echo(f"{job} on {ran.ran_by}: {ended}, {ran.done} done in {_took(ran.duration_s)}.")
+    else:
+        ended = "went well" if ran.error is None else f"failed: {ran.error}"
+        say(f"{job} on {ran.ran_by}: {ended}, {ran.done} done in {_took(ran.duration_s)}.")
+    if ran.error is not None:
+        sys.exit(EXIT_BROKEN)
 
 
 async def _until_run(context: Context, ordered: Ordered) -> JobRun:

@@ -72,6 +72,10 @@ async def test_a_terminal_says_the_same_and_waits_for_the_turn_that_it_asked_for
         ran, _ = await asyncio.gather(type_in(settings, "scheduler", "run", "prune_changes"), serve(running))
         assert ran.exit_code == 0, ran.output
         assert "prune_changes on here:1: went well, 7 done in 500 ms." in ran.stdout
+        failed, _ = await asyncio.gather(
+            type_in(settings, "scheduler", "run", "fill_gaps"), serve(running, error="Stripe is away")
+        )
+        assert (failed.exit_code, "failed: Stripe is away" in failed.stdout) == (1, True), failed.output
         (run,) = (await answer_in(settings, "scheduler", "runs", "prune_changes"))["data"]
         assert (run["done"], run["ran_by"]) == (7, "here:1")
         assert "went" not in (await type_in(settings, "scheduler", "runs", "reconcile")).stdout
@@ -82,7 +86,7 @@ async def test_a_terminal_says_the_same_and_waits_for_the_turn_that_it_asked_for
     assert "These can be: number_changes" in refused.output
 
 
-async def serve(running: Running) -> None:
+async def serve(running: Running, *, error: str | None = None) -> None:
     """What a leader does with the wish, once it is there."""
     async with asyncio.timeout(20):
         orders: list[jobs.Order] = []
@@ -90,8 +94,10 @@ async def serve(running: Running) -> None:
             async with running.context.database.connection() as connection:
                 orders = await jobs.list_orders(connection)
             await asyncio.sleep(0.01)
-    (order,) = orders
+    (order,) = [one for one in orders if one.asked_at]
     notes = JobNotes(running.context, "here:1", now=lambda: 0.5)
-    turn = Turn(began_at=0.0, ended_at=0.5, done=7, asked_at=order.asked_at, asked_by=order.asked_by)
+    turn = Turn(
+        began_at=0.0, ended_at=0.5, done=7, error=error, asked_at=order.asked_at, asked_by=order.asked_by
+    )
     notes.add(order.job, turn)
     await notes.write()
