@@ -121,6 +121,8 @@ def _print(detail: RunDetail) -> None:
         [(one.severity, one.type, one.user_id, one.object_id, one.found) for one in detail.drifts],
     )
     click.echo()
+    if (more := counts.drifts - len(detail.drifts)) > 0:
+        say(f"{more} more are not shown: `tollhouse reconcile --project … --user …` names those of one user.")
     for type_, says, next_ in sorted({(one.type, one.says, _next(one)) for one in detail.drifts}):
         say(f"{type_}: {says}.\n  Next: {next_}")
 

@@ -40,6 +40,7 @@ async def test_a_pass_is_begun_at_the_door_and_carried_out_by_a_scheduler(
             assert again.content == begun.content
             second = await client.post(RUNS, json={})
             assert (second.status_code, second.json()["code"]) == (409, "reconciliation_running")
+            assert "tollhouse reconcile --runs" in second.json()["detail"], "a terminal says it, too"
             for body, status, code in (
                 ({"user_id": "u_1"}, 422, "invalid"),
                 ({"reason": "x" * 501}, 422, "reason_invalid"),

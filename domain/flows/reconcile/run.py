@@ -123,8 +123,8 @@ async def _running(connection: Connection) -> Conflict:
     row = await reconciliation.find_running(connection)
     name = row.run_id if row is not None else "one"
     return Conflict(
-        f"A reconciliation is running already ({name}): wait for its end, which "
-        "GET /api/v1/admin/reconciliation/runs shows.",
+        f"A reconciliation is running already ({name}): wait for its end, which `tollhouse reconcile --runs` "
+        "or GET /api/v1/admin/reconciliation/runs shows.",
         code="reconciliation_running",
     )
 
