@@ -110,21 +110,32 @@ def split(fetched: Fetched, kind: str, answers: Sequence[Answer]) -> list[Part]:
     """What was read, by customer; a customer with an object that cannot be understood is a sync's."""
     ids = sorted({customer for one in answers if (customer := customer_of(one)) is not None})
     broken = {customer_of(one) for one in answers if fetched.error_of((kind, str(one["id"]))) is not None}
-    return [Part(customer_id=one, fetched=_of(fetched, one), is_broken=one in broken) for one in ids]
+    held = {one: Fetched(watched=fetched.watched) for one in ids}
+    _share_out(fetched, held)
+    return [Part(customer_id=one, fetched=held[one], is_broken=one in broken) for one in ids]
 
 
-def _of(fetched: Fetched, customer_id: str) -> Fetched:
-    invoices = {key: one for key, one in fetched.invoices.items() if one.customer_id == customer_id}
-    charges = {key: one for key, one in fetched.charges.items() if one.customer_id == customer_id}
-    return Fetched(
-        subscriptions={k: one for k, one in fetched.subscriptions.items() if one.customer_id == customer_id},
-        sessions={key: one for key, one in fetched.sessions.items() if one.customer_id == customer_id},
-        invoices=invoices,
-        invoice_payments={
-            key: one for key, one in fetched.invoice_payments.items() if one.invoice_id in invoices
-        },
-        charges=charges,
-        refunds={key: one for key, one in fetched.refunds.items() if one.charge_id in charges},
-        disputes={key: one for key, one in fetched.disputes.items() if one.charge_id in charges},
-        watched=fetched.watched,
-    )
+def _share_out(fetched: Fetched, held: Mapped[str, Fetched]) -> None:
+    """Each object to its customer's; payments, refunds and disputes by what they are of."""
+    for key, subscription in fetched.subscriptions.items():
+        if subscription.customer_id in held:
+            held[subscription.customer_id].subscriptions[key] = subscription
+    for key, session in fetched.sessions.items():
+        if session.customer_id is not None and session.customer_id in held:
+            held[session.customer_id].sessions[key] = session
+    for key, invoice in fetched.invoices.items():
+        if invoice.customer_id in held:
+            held[invoice.customer_id].invoices[key] = invoice
+    for key, charge in fetched.charges.items():
+        if charge.customer_id is not None and charge.customer_id in held:
+            held[charge.customer_id].charges[key] = charge
+    owner_of = {key: one for one in held.values() for key in (*one.invoices, *one.charges)}
+    for key, payment in fetched.invoice_payments.items():
+        if payment.invoice_id in owner_of:
+            owner_of[payment.invoice_id].invoice_payments[key] = payment
+    for key, refund in fetched.refunds.items():
+        if refund.charge_id in owner_of:
+            owner_of[refund.charge_id].refunds[key] = refund
+    for key, dispute in fetched.disputes.items():
+        if dispute.charge_id in owner_of:
+            owner_of[dispute.charge_id].disputes[key] = dispute
