@@ -9,13 +9,16 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Broken, FieldError, Invalid, Unknown
+from domain.errors import Broken, FieldError, Invalid, ObjectMissing, Unknown
 from domain.flows.fetch import fetch, fetch_owner
+from domain.flows.grant import require_head
 from domain.flows.read_budget import CLAIM_WAIT_S, budget_of, noting_429
 from domain.model import TargetRef
+from domain.rules.events import BodyRefused, classify, read_envelope
 from domain.store import sightings
 from domain.store.session import Connection
 from domain.store.sightings import Sighting
@@ -69,7 +72,7 @@ async def find(context: Context, named: str, project: str | None = None) -> Foun
 
     Raises:
         Invalid: nothing can be named so.
-        Unknown: it is nowhere; the detail says where was looked and what to do.
+        Unknown: it is nowhere; the detail says where was looked and what to do. There is no such project.
         Unavailable: Postgres or Stripe is away.
     """
     named = named.strip()
@@ -78,6 +81,8 @@ async def find(context: Context, named: str, project: str | None = None) -> Foun
         raise Invalid("Nothing can be named so.", errors=(FieldError("q", what),))
     is_email = _is_email(named) is not None
     async with context.database.snapshot() as connection:
+        if project is not None:
+            await require_head(connection, project)
         seen, looked = await _look_here(connection, named, project, is_email=is_email)
     found = [_found(one) for one in seen]
     if context.stripe is not None and (is_email or not found):
@@ -86,7 +91,7 @@ async def find(context: Context, named: str, project: str | None = None) -> Foun
             found += asked
             looked = [*looked, "Stripe"]
     if not found:
-        raise _nowhere(named, project, looked, is_email=is_email)
+        raise _nowhere(named, project, looked, is_email=is_email, has_key=context.stripe is not None)
     return FoundPage(data=found, looked_in=looked)
 
 
@@ -122,6 +127,8 @@ async def _ask_stripe(
 ) -> list[Found] | None:
     """What Stripe knows under that name, with whose it is here; None: there is nothing to ask it."""
     kind = next((kind for prefix, kind in _KINDS.items() if named.startswith(prefix)), None)
+    if named.startswith("evt_") and not is_email:
+        return await _undelivered(context, named, project)
     if is_email:
         customers = await _customers_of(context, named)
     elif named.startswith("cus_"):
@@ -164,6 +171,44 @@ async def _customer_of(context: Context, kind: str, stripe_id: str) -> list[str]
     return [] if owner is None else [owner]
 
 
+async def _undelivered(context: Context, event_id: str, project: str | None) -> list[Found]:
+    """An event that Stripe has made and nobody has brought here."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", event_id):
+        return []
+    try:
+        async with noting_429(context):
+            shown = await context.stripe_or_raise.read(
+                f"/v1/events/{event_id}", budget_of(context, CLAIM_WAIT_S)
+            )
+        event = classify(read_envelope(msgspec.json.encode(shown)), None)
+    except (ObjectMissing, BodyRefused):
+        return []
+    customer = (
+        event.target.stripe_id if event.target is not None and event.target.kind == "customer" else None
+    )
+    owner: Sighting | None = None
+    if customer is not None:
+        async with context.database.snapshot() as connection:
+            owner = next(iter(await sightings.list_by_key(connection, customer, project)), None)
+    if owner is None and project is not None:
+        return []
+    return [_unheard(event_id, event.type, customer, owner)]
+
+
+def _unheard(event_id: str, type_: str, customer_id: str | None, owner: Sighting | None) -> Found:
+    """What Stripe has made and nobody has delivered; of a user, everything is read without it."""
+    return Found(
+        kind="event",
+        id=event_id,
+        standing="ours" if owner is not None else "unknown",
+        state=f"{type_}, at Stripe, not delivered here",
+        project=owner.project if owner is not None else None,
+        user_id=owner.user_id if owner is not None else None,
+        customer_id=customer_id,
+        next="tollhouse scheduler run fill_gaps" if owner is None else _sync(owner.user_id, owner.project),
+    )
+
+
 def _stranger(customer_id: str) -> Found:
     return Found(
         kind="customer",
@@ -180,7 +225,6 @@ def _stranger(customer_id: str) -> Found:
 def _unread(kind: str, stripe_id: str, customer: Found) -> Found:
     """An object at Stripe that no row of ours names: its event was never delivered, or is on its way."""
     is_ours = customer.user_id is not None
-    sync = f"tollhouse users sync {_quoted(customer.user_id)} --project {customer.project}"
     return Found(
         kind=kind,
         id=stripe_id,
@@ -189,7 +233,7 @@ def _unread(kind: str, stripe_id: str, customer: Found) -> Found:
         project=customer.project,
         user_id=customer.user_id,
         customer_id=customer.customer_id,
-        next=sync if is_ours else _adopt(customer.customer_id or ""),
+        next=_sync(customer.user_id, customer.project) if is_ours else _adopt(customer.customer_id or ""),
     )
 
 
@@ -223,7 +267,7 @@ def _next(seen: Sighting) -> str:
         case "dead":
             return f"tollhouse dead show {_quoted(seen.id)}"
         case "reconciliation_run":
-            return f"GET /api/v1/admin/reconciliation/runs/{seen.id}"
+            return f"tollhouse reconcile --run {seen.id}"
         case "product" | "price" | "catalog_price":
             return "tollhouse catalog status"
         case "grant":
@@ -235,6 +279,10 @@ def _next(seen: Sighting) -> str:
     return f"tollhouse events list --object {_quoted(seen.id)}"
 
 
+def _sync(user_id: str | None, project: str | None) -> str:
+    return f"tollhouse users sync {_quoted(user_id)} --project {project}"
+
+
 def _adopt(customer_id: str) -> str:
     return f"tollhouse customers adopt {customer_id} --project PROJECT --user USER --reason WHY"
 
@@ -243,12 +291,17 @@ def _quoted(text: str | None) -> str:
     return shlex.quote(text or "")
 
 
-def _nowhere(named: str, project: str | None, looked: Sequence[str], *, is_email: bool) -> Unknown:
+def _nowhere(
+    named: str, project: str | None, looked: Sequence[str], *, is_email: bool, has_key: bool
+) -> Unknown:
     what = "This e-mail" if is_email else repr(named)
     of_project = "" if project is None else f" of project {project}"
     detail = f"{what} is nowhere{of_project}; looked in: {', '.join(looked)}."
     if "Stripe" not in looked:
-        detail += " Stripe was not asked: it is for e-mails and Stripe ids, by a process that holds its key."
+        detail += (
+            " Stripe was not asked: it is for e-mails, and for ids of events, customers and their objects"
+        )
+        detail += "." if has_key else ", by a process that holds its key."
     return Unknown(
         f"{detail} Compare it with Stripe's dashboard (account and mode) and with the id that the app sends.",
         code="not_found_anywhere",

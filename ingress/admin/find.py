@@ -23,7 +23,7 @@ class FindQuery(QueryStruct, frozen=True):
     scope="admin:read",
     of="all",
     answers={200: FoundPage},
-    refuses=("not_found_anywhere",),
+    refuses=("not_found_anywhere", "unknown_project"),
     example=Example(query={"q": "u_example"}),
 )
 async def find_anything(call: Call[FindQuery, None]) -> Response:

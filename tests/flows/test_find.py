@@ -7,6 +7,8 @@ from domain.errors import Invalid, Unknown
 from domain.flows.find import find
 from tests.flows.event_path import EventPath
 
+CREATED = "customer.subscription.created"
+
 
 async def test_every_id_of_a_purchase_leads_to_its_user_and_the_next_command(path: EventPath) -> None:
     customer = await path.make_customer("u_1")
@@ -78,6 +80,27 @@ async def test_an_object_whose_event_never_came_is_asked_of_stripe(path: EventPa
     (seen,) = (await find(path.context, subscription)).data
     assert (seen.state, seen.user_id) == ("at Stripe, not read here yet", "u_1")
     assert seen.next == "tollhouse users sync u_1 --project acme"
+
+
+async def test_an_event_that_was_never_delivered_is_asked_of_stripe(path: EventPath) -> None:
+    customer = await path.make_customer("u_1")
+    stranger = await path.make_stripe_customer()
+    await path.buy(customer)
+    await path.buy(stranger)
+    made = {one["data"]["object"]["customer"]: one["id"] for one in await path.events(types=[CREATED])}
+    (seen,) = (await find(path.context, made[customer], "acme")).data
+    assert (seen.kind, seen.standing, seen.user_id) == ("event", "ours", "u_1")
+    assert seen.state == f"{CREATED}, at Stripe, not delivered here"
+    assert seen.next == "tollhouse users sync u_1 --project acme"
+    (seen,) = (await find(path.context, made[stranger])).data
+    assert (seen.standing, seen.next) == ("unknown", "tollhouse scheduler run fill_gaps")
+    for named, project in ((made[customer], "globex"), (made[stranger], "acme"), ("evt_nobodys", None)):
+        with pytest.raises(Unknown) as refused:
+            await find(path.context, named, project)
+        assert "Stripe" in refused.value.detail
+    with pytest.raises(Unknown) as unknown:
+        await find(path.context, "u_1", "acmee")
+    assert unknown.value.code == "unknown_project"
 
 
 async def test_what_can_name_nothing_is_refused(context: Context) -> None:
