@@ -83,6 +83,16 @@ class Imported(Struct, frozen=True, kw_only=True):
     is_published: bool
 
 
+class _Written(Struct, frozen=True, kw_only=True):
+    """What became of lines of one user."""
+
+    made: list[MadeGrant]
+    #: Another run of the batch was faster.
+    kept: list[KeptGrant]
+    #: The cache has the answers.
+    is_published: bool = True
+
+
 class Checked(Struct, frozen=True, kw_only=True):
     """A file without faults: what is there, and what is to be made."""
 
@@ -111,24 +121,26 @@ async def import_grants(
     async with context.database.connection() as connection:
         checked = await check_file(context, connection, project, file, batch)
     made: list[MadeGrant] = []
+    kept = list(checked.kept.values())
     is_published = True
-    done = len(checked.kept)
+    done = len(kept)
     show(done, file.rows)
     for lines in _turns(checked.missing, at_once):
-        written, is_told = await _write_user(context, project, lines, operator, batch)
-        made += written
-        is_published &= is_told
+        written = await _write_user(context, project, lines, operator, batch)
+        made += written.made
+        kept += written.kept
+        is_published &= written.is_published
         done += len(lines)
         show(done, file.rows)
         await context.faults.reach("import.committed", str(lines[0].line))
-    log.info("grants_imported", project=project, batch=batch, created=len(made), kept=len(checked.kept))
+    log.info("grants_imported", project=project, batch=batch, created=len(made), kept=len(kept))
     return Imported(
         project=project,
         batch=batch,
         lines=file.rows,
         users=len({one.user_id for one in file.lines}),
         created=tuple(sorted(made, key=lambda one: one.line)),
-        already_there=tuple(checked.kept.values()),
+        already_there=tuple(sorted(kept, key=lambda one: one.line)),
         is_published=is_published,
     )
 
@@ -144,17 +156,21 @@ async def check_file(
     head = await require_head(connection, project)
     now = await context.now(connection)
     keyed = await _find_keyed(connection, project, file, batch, now)
-    kept = {
-        one.line: KeptGrant(line=one.line, id=found.row.grant.grant_id, state=found.row.state)
-        for one in file.lines
-        if (found := keyed.get(key_of(batch, one))) is not None
-    }
+    kept = {one.line: one for one in _kept(keyed, file.lines, batch)}
     missing = tuple(one for one in file.lines if one.line not in kept)
     known = await _find_users(context, connection, project, missing)
     faults = [*file.faults, *(one for line in missing for one in _faults(head, line, known, now))]
     if faults or not file.rows:
         raise _refused(file, faults)
     return Checked(kept=kept, missing=missing)
+
+
+def _kept(keyed: Mapping[str, KeyedGrant], lines: Sequence[WishedLine], batch: str) -> list[KeptGrant]:
+    return [
+        KeptGrant(line=one.line, id=found.row.grant.grant_id, state=found.row.state)
+        for one in lines
+        if (found := keyed.get(key_of(batch, one))) is not None
+    ]
 
 
 def key_of(batch: str, line: WishedLine) -> str:
@@ -177,8 +193,8 @@ def _turns(lines: Sequence[WishedLine], at_once: int) -> Iterator[list[WishedLin
 
 async def _write_user(
     context: Context, project: str, lines: Sequence[WishedLine], operator: Operator, batch: str
-) -> tuple[list[MadeGrant], bool]:
-    """(the grants made, whether the cache has their answers): one transaction under the user's lock."""
+) -> _Written:
+    """One transaction under the user's lock."""
     user_id = lines[0].user_id
     async with context.database.transaction() as connection:
         head = await require_head(connection, project)
@@ -188,9 +204,10 @@ async def _write_user(
         # Another run of the same batch may have been faster.
         keys = [key_of(batch, one) for one in lines]
         there = await grants.list_keyed(connection, project, keys, now)
+        kept = _kept(there, lines, batch)
         missing = [one for one in lines if key_of(batch, one) not in there]
         if not missing:
-            return [], True
+            return _Written(made=[], kept=kept)
         # Made in one instant, they are as old as their ids: in the order of the file.
         ids = sorted(new_grant_id() for _ in missing)
         new = [
@@ -204,10 +221,11 @@ async def _write_user(
     is_published = await publish(context, [written.recomputed], read_at)
     for row in new:
         log.info("grant_created", grant_id=row.grant.grant_id, user_key=user_key, effect=row.grant.effect)
-    return [
+    made = [
         MadeGrant(line=one.line, id=grant_id, hint=describe_outranking(written.outranked_by[grant_id]))
         for one, grant_id in zip(missing, ids, strict=True)
-    ], is_published
+    ]
+    return _Written(made=made, kept=kept, is_published=is_published)
 
 
 def _new(
