@@ -6,6 +6,7 @@ reaches a flow.
 
 import re
 from collections.abc import Collection, Hashable, Iterable, Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, TypeVar, cast
@@ -101,13 +102,15 @@ def find_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
 def decode_body(data: bytes, type_: type[Wire]) -> Wire:
     """`data` as `type_`; errors as `read_body`."""
     try:
-        return msgspec.json.decode(data, type=type_)
+        body = msgspec.json.decode(data, type=type_)
     except msgspec.ValidationError as error:
         raise Invalid(
             "The body does not have the shape this path takes.", errors=(_field_error(str(error)),)
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("The body is no valid JSON.", code="malformed_json") from error
+    _refuse_instants_without_utc(body)
+    return body
 
 
 def parse_query(query: bytes, known: Collection[str]) -> dict[str, str]:
@@ -164,7 +167,7 @@ def parse_query_struct(parameters: Mapping[str, str], type_: type[Wire]) -> Wire
     shapes = _shapes(cast("Hashable", type_))
     values = {name: _read_value(text, shapes[name]) for name, text in parameters.items()}
     try:
-        return msgspec.convert(values, type_)
+        query = msgspec.convert(values, type_)
     except msgspec.ValidationError as error:
         wrong = _field_error(str(error))
         name = wrong["field"]
@@ -172,6 +175,20 @@ def parse_query_struct(parameters: Mapping[str, str], type_: type[Wire]) -> Wire
         raise Invalid(
             "The query string does not say what this path takes.", errors=(FieldError(name, what),)
         ) from error
+    _refuse_instants_without_utc(query)
+    return query
+
+
+def _refuse_instants_without_utc(read: object) -> None:
+    """Near the years 1 and 9999 an offset may make an instant that UTC, and so Postgres, cannot write."""
+    names = read.__struct_fields__ if isinstance(read, Struct) else ()
+    for name in names:
+        if isinstance(value := getattr(read, name), datetime):
+            try:
+                value.astimezone(UTC)
+            except OverflowError as error:
+                said = FieldError(name, "an instant of the years 1 to 9999 in UTC")
+                raise Invalid("There is no such instant.", errors=(said,)) from error
 
 
 class _Shape(Struct, frozen=True):
