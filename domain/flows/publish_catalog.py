@@ -9,7 +9,15 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Unavailable
 from domain.flows.record_action import NOBODY, Operator, record_action
-from domain.rules.catalog import Catalog, SoldPrice, encode_catalog, parse_catalog_file, stripe_objects
+from domain.rules.catalog import (
+    Catalog,
+    SoldPrice,
+    encode_catalog,
+    lookup_key,
+    parse_catalog_file,
+    stripe_objects,
+)
+from domain.rules.portal_settings import creation_params, portal_names, portal_settings
 from domain.store import catalogs, due
 from domain.store.catalogs import PriceRow
 from domain.store.session import Connection
@@ -64,7 +72,7 @@ async def publish_locally(
     Raises:
         Unavailable: Postgres is away.
     """
-    objects = stripe_objects(given)
+    objects = _local_objects(given, context.settings.env)
     async with context.database.transaction() as connection:
         projects = await _publish_projects(connection, given, operator)
         for price in objects["prices"]:
@@ -72,6 +80,21 @@ async def publish_locally(
         behind = await due.count_behind(connection)
     await _announce_new(context, projects)
     return Published(projects=projects, stripe=objects, behind=behind)
+
+
+def _local_objects(given: Mapping[str, Catalog], env: str) -> dict[str, list[dict[str, Any]]]:
+    """With each project's portal as `apply` would make it, or `verify` of a new deployment names it."""
+    objects = stripe_objects(given)
+    ids = {price["lookup_key"]: str(price["id"]) for price in objects["prices"]}
+    portals = []
+    for project, catalog in sorted(given.items()):
+        sold = {
+            (plan.key, price): ids[lookup_key(project, plan.key, price)]
+            for plan in catalog.plans.values()
+            for price in plan.prices
+        }
+        portals.append(creation_params(portal_names(project, env), portal_settings(catalog, sold)))
+    return {**objects, "portal_configurations": portals}
 
 
 async def publish_sold(

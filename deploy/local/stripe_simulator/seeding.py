@@ -1,4 +1,4 @@
-"""Seeding: products, prices and webhook endpoints under ids that the caller chooses.
+"""Seeding: products and prices under ids that the caller chooses, portal configurations, webhook endpoints.
 
 Repeating a seed changes nothing; a changed one brings the objects up to date.
 """
@@ -11,6 +11,9 @@ from deploy.local.stripe_simulator.catalog import currency_option, new_price, ne
 from deploy.local.stripe_simulator.endpoints import new_endpoint, store_endpoint
 from deploy.local.stripe_simulator.errors import StripeError
 from deploy.local.stripe_simulator.events import changes, emit
+from deploy.local.stripe_simulator.portal_configurations import KIND as CONFIGURATION
+from deploy.local.stripe_simulator.portal_configurations import apply_changes, new_configuration
+from deploy.local.stripe_simulator.portal_features import merged
 from deploy.local.stripe_simulator.rendering import snapshot
 from deploy.local.stripe_simulator.store import Account, Json
 from deploy.local.stripe_simulator.versions import read_version
@@ -32,6 +35,8 @@ class Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     products: list[dict[str, Any]] = []
     #: Stripe's fields; `id`, `product`, `currency` and `unit_amount` are needed.
     prices: list[dict[str, Any]] = []
+    #: `features` and `metadata`, by whose `tollhouse_project` and `tollhouse_env` it is known again.
+    portal_configurations: list[dict[str, Any]] = []
     webhook_endpoints: list[EndpointSeed] = []
     #: Whether new and changed products and prices emit their events.
     emit: bool = False
@@ -44,15 +49,23 @@ def plant(account: Account, seed: Seed) -> Json:
     """
     products = [(fields, "product") for fields in seed.products]
     prices = [(fields, "price") for fields in seed.prices]
-    for fields, kind in [*products, *prices]:
+    portals = [(fields, "portal") for fields in seed.portal_configurations]
+    for fields, kind in [*products, *prices, *portals]:
         require(fields, kind)
     changed = sum(plant_product(account, fields, emits=seed.emit) for fields in seed.products)
     changed += sum(plant_price(account, fields, emits=seed.emit) for fields in seed.prices)
+    changed += sum(plant_configuration(account, fields) for fields in seed.portal_configurations)
     endpoints = [plant_endpoint(account, endpoint) for endpoint in seed.webhook_endpoints]
     return {"ok": True, "changed": changed, "webhook_endpoints": endpoints}
 
 
-NEEDED = {"product": ("id", "name"), "price": ("id", "product", "currency", "unit_amount")}
+NEEDED = {
+    "product": ("id", "name"),
+    "price": ("id", "product", "currency", "unit_amount"),
+    "portal": ("features", "metadata"),
+}
+#: Of a portal configuration's metadata: whose it is.
+NAMES = ("tollhouse_project", "tollhouse_env")
 
 
 def require(fields: Json, kind: str) -> None:
@@ -111,6 +124,21 @@ def overwrite(account: Account, row: Json, fields: Json, *, is_new: bool, emits:
     if emits:
         difference = None if is_new else changes(before, snapshot(account, row))
         emit(account, f"{kind}.{'created' if is_new else 'updated'}", row, previous=difference)
+    return True
+
+
+def plant_configuration(account: Account, fields: Json) -> bool:
+    """Returns whether anything changed; what was set in the dashboard beside stays."""
+    rows = account.rows.get(CONFIGURATION, {}).values()
+    asked = [fields["metadata"].get(name) for name in NAMES]
+    known = [row for row in rows if [row["metadata"].get(name) for name in NAMES] == asked]
+    if not known:
+        new_configuration(account, fields)
+        return True
+    row = known[0]
+    if merged(row["features"], fields["features"]) == row["features"]:
+        return False
+    apply_changes(account, row, fields)
     return True
 
 

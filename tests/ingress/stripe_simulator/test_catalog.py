@@ -99,6 +99,9 @@ async def test_seed_twice_changes_nothing_and_emits_nothing(
     assert (await sim.seed(products=[product], prices=[price]))["changed"] == 2
     assert (await sim.seed(products=[product], prices=[price]))["changed"] == 0
     assert (await sim.seed(products=[{**product, "name": "Two"}], prices=[price]))["changed"] == 1
+    portal = {"features": {"invoice_history": {"enabled": True}}, "metadata": {"tollhouse_project": "p"}}
+    assert (await sim.seed(portal_configurations=[portal]))["changed"] == 1
+    assert (await sim.seed(portal_configurations=[portal]))["changed"] == 0
     assert await event_types(client) == []
     await sim.seed(products=[{**product, "name": "Three"}], emit=True)
     assert await event_types(client) == ["product.updated"]
