@@ -79,7 +79,10 @@ async def _look_at_role(context: Context) -> list[Check]:
     async with context.database.connection() as connection:
         role = await server.read_role(connection)
         held = await server.list_rights(connection, rules.RIGHTS)
-    return [rules.judge_role(role.role, schema=role.schema, is_superuser=role.is_superuser, held=held)]
+    env = context.settings.env
+    return [
+        rules.judge_role(role.role, schema=role.schema, is_superuser=role.is_superuser, held=held, env=env)
+    ]
 
 
 async def _look_at_schema(context: Context) -> list[Check]:

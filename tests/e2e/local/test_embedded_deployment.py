@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.local.commands import ENTRY
 from deploy.local.demo import STEPS
 from deploy.local.environment import Ports, without_ours
 from deploy.local.lock import find_holder
@@ -107,6 +108,21 @@ def test_every_door_is_ready_and_takes_the_keys_of_the_ready_file(up):
         assert f"{answer.json()['project']}/{answer.json()['app']}" == app
     stranger = request("GET", f"{ready.base_url}/api/v1/entitlements?user_id=u_1")
     assert stranger.status == 401
+
+
+def test_the_doctor_finds_nothing_to_do_in_a_new_deployment(up, state):
+    words = ["sh", "-c", '. "$0/env"; exec "$@"', str(state), sys.executable, "-c", ENTRY, "doctor", "--json"]
+    said = subprocess.run(
+        words,
+        env=without_ours(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=True,
+    )
+    found = {one["name"]: one["outcome"] for one in json.loads(said.stdout)["checks"]}
+    assert found["catalog_at_stripe"] == found["postgres_role"] == found["stripe_endpoint"] == "ok", found
+    assert not {"failed", "warning"} & set(found.values()), found
 
 
 def test_the_webhook_process_holds_no_stripe_key_and_the_read_process_nothing_of_stripe(up):

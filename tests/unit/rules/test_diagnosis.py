@@ -1,6 +1,7 @@
 """What each thing seen means, without a server: outcomes, remedies, and the sentence at the end."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -125,15 +126,16 @@ def test_connections_are_counted_by_the_lowest_limit_and_by_who_is_there() -> No
 def test_a_role_needs_less_on_what_is_never_changed_and_a_superuser_more_care() -> None:
     all_ = list(postgres_rules.RIGHTS)
     held = {"users": all_, "audit_log": ["SELECT", "INSERT"], "alembic_version": ["SELECT"]}
-    assert postgres_rules.judge_role("app", schema="public", is_superuser=False, held=held).outcome == "ok"
-    assert (
-        postgres_rules.judge_role("app", schema="public", is_superuser=True, held=held).outcome == "warning"
-    )
-    nowhere = postgres_rules.judge_role("app", schema=None, is_superuser=False, held={})
+    judge = partial(postgres_rules.judge_role, "app", schema="public", env="test")
+    assert judge(is_superuser=False, held=held).outcome == "ok"
+    assert judge(is_superuser=True, held=held).outcome == "warning"
+    assert judge(is_superuser=True, held=held, env="local").outcome == "ok"
+    assert judge(is_superuser=True, held={"users": ["SELECT"]}, env="local").outcome == "failed"
+    nowhere = judge(schema=None, is_superuser=False, held={})
     assert (nowhere.outcome, "GRANT USAGE" in (nowhere.next or "")) == ("failed", True)
-    assert postgres_rules.judge_role("app", schema="public", is_superuser=False, held={}).outcome == "skipped"
+    assert judge(is_superuser=False, held={}).outcome == "skipped"
     many = {name: ["SELECT"] for name in "abcde"}
-    found = postgres_rules.judge_role("app", schema="public", is_superuser=False, held=many)
+    found = judge(is_superuser=False, held=many)
     assert found.finding == (
         "app lacks INSERT, UPDATE, DELETE on a; INSERT, UPDATE, DELETE on b; "
         "INSERT, UPDATE, DELETE on c and 2 tables more"
