@@ -178,21 +178,26 @@ async def release_run(connection: Connection, run_id: str, token: str) -> None:
     )
 
 
-async def end_run(connection: Connection, run_id: str, state: str, error: str | None = None) -> bool:
-    """`done`, `failed` or `abandoned`; False: it had ended before. What it has seen is forgotten."""
+async def end_run(
+    connection: Connection, run_id: str, token: str, state: str, error: str | None = None
+) -> bool:
+    """`done` or `failed`; what it has seen is forgotten. False: the lease was lost, and another is at it."""
     status = await connection.execute(
         """
-        UPDATE reconciliation_runs SET state = $2, error = $3, ended_at = clock_timestamp(),
+        UPDATE reconciliation_runs SET state = $3, error = $4, ended_at = clock_timestamp(),
             lease_token = NULL, lease_until = NULL
-        WHERE run_id = $1 AND state = 'running'
+        WHERE run_id = $1 AND lease_token = $2 AND state = 'running'
         """,
         run_id,
+        token,
         state,
         error,
     )
+    if rows_changed(status) == 0:
+        return False
     await connection.execute("DELETE FROM reconciliation_seen WHERE run_id = $1", run_id)
     await connection.execute("DELETE FROM drifts WHERE run_id = $1 AND state = 'suspected'", run_id)
-    return rows_changed(status) == 1
+    return True
 
 
 async def prune_runs(connection: Connection, *, days: int) -> int:

@@ -21,6 +21,7 @@ from domain.flows.record_action import Operator
 from domain.rules.drift import KINDS
 from domain.rules.events import OLD_NAMES, USED
 from domain.settings import Settings
+from domain.store import reconciliation
 from tests.flows.event_path import EventPath, running_path
 
 OPERATOR = Operator(actor="cli:tester")
@@ -418,6 +419,11 @@ async def test_a_run_goes_on_where_a_dead_process_left_it(path: EventPath) -> No
     assert await run_once(path.context) == ()
     with pytest.raises(Conflict, match="another process"):
         await carry_out(path.context, run.id)
+    # Nor ends it whoever has lost it, as a process that stood still has.
+    async with path.context.database.transaction() as connection:
+        assert not await reconciliation.end_run(connection, run.id, "lost", "failed", "Broken: late")
+    assert await path.rows("SELECT 1 FROM reconciliation_seen") != []
+    assert (await show_run(path.context, None, run.id)).run.state == "running"
     await path.execute("UPDATE reconciliation_runs SET lease_until = clock_timestamp() - interval '1 s'")
     await path.stripe.clear_faults()
     before = (await path.stripe.stats())["calls"]["GET /v1/subscriptions"]

@@ -283,7 +283,8 @@ class _Runner:
 
     async def _end(self, row: RunRow) -> None:
         async with self._context.database.transaction() as connection:
-            await reconciliation.end_run(connection, row.run_id, "done")
+            if not await reconciliation.end_run(connection, row.run_id, self._token, "done"):
+                return
         counts = row.counts
         log.info(
             "reconciliation_ended",
@@ -297,8 +298,9 @@ class _Runner:
     async def fail(self, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"[:1000]
         async with self._context.database.transaction() as connection:
-            await reconciliation.end_run(connection, self._run_id, "failed", detail)
-        log.error("reconciliation_failed", run_id=self._run_id, error=detail)
+            ended = await reconciliation.end_run(connection, self._run_id, self._token, "failed", detail)
+        if ended:
+            log.error("reconciliation_failed", run_id=self._run_id, error=detail)
 
     async def release(self) -> None:
         async with self._context.database.connection() as connection:
