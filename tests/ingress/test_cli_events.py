@@ -75,8 +75,11 @@ async def test_a_replay_that_is_stopped_says_where_it_goes_on_and_misses_nothing
         pages = await audited(path)
         assert 2 * pages < len(listed), "it was stopped before its end"
         rest = await answer_in(settings, "events", "replay", "--all", "--cursor", told[1])
-        # The list is newest first, and so is the replay: two events a page, each exactly once.
-        assert sorted([*rest["event_ids"], *rest["skipped"]]) == sorted(listed[2 * pages :])
+        # The list is newest first, and so is the replay, two events a page. Who is stopped between a page's
+        # commit and its own next step has that page again, which is harmless; nothing is passed over.
+        begun = len(listed) - len(rest["event_ids"]) - len(rest["skipped"])
+        assert begun in (2 * pages, 2 * (pages - 1))
+        assert sorted([*rest["event_ids"], *rest["skipped"]]) == sorted(listed[begun:])
 
 
 async def test_a_cursor_that_no_list_gave_is_refused(settings: Settings) -> None:
