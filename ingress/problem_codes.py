@@ -127,6 +127,9 @@ CODES: dict[str, Code] = {
         409, "one user would have two live subscriptions of a group", "end one in Stripe first"
     ),
     "user_exists": Code(409, "the new id is a user's who has something", "merge the two instead"),
+    "user_moved": Code(
+        409, "what the id had is another user's since a rename or merge", "name that user: the detail does"
+    ),
     "user_erased": Code(409, "the user was erased", "give the person a new user id"),
     "user_subscribed": Code(
         409, "the user has a running subscription, which Stripe would go on to bill", "end it in Stripe first"

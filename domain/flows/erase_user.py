@@ -14,19 +14,18 @@ from domain.cache import cache_key
 from domain.context import Context
 from domain.errors import Conflict, Invalid, Unknown
 from domain.flows.erase_bodies import begin_search, go_on_searching
-from domain.flows.erase_traces import Named, erase_traces
+from domain.flows.erase_traces import ANSWERED, Named, erase_traces
 from domain.flows.gather_facts import gather_facts
 from domain.flows.grant import require_head
-from domain.flows.hold_users import Moved, hold_users, refuse_busy, with_attempts
+from domain.flows.hold_users import Held, Moved, hold_users, refuse_busy, with_attempts
 from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.make_user import erased_names
 from domain.flows.manage_keys import find_mode
-from domain.flows.name_user import versions_of
+from domain.flows.name_user import refuse_moved, versions_of
 from domain.flows.recompute import Recomputed, before_commit, publish
 from domain.flows.record_action import Operator, record_action
 from domain.rules.holdings import is_running
 from domain.rules.new_grant import reason_faults
-from domain.rules.tombstone import ERASED
 from domain.setting_values import SettingsInvalid
 from domain.store import customers, erased, moves
 from domain.store.customers import LockedUser
@@ -53,7 +52,8 @@ class ErasedUser(Struct, frozen=True, kw_only=True):
     user_key: int
     #: The name in its place: a keyed hash. None: nothing was done.
     tombstone: str | None
-    #: Earlier ids of the user, renamed or merged away: erased with it, by their keys.
+    #: Earlier ids of the user, renamed or merged away: erased with it, by their keys. One that has got things
+    #: of its own since is a user by itself, and stays.
     former: list[int]
     #: `would_erase`: of a dry run. `already`: it was erased before, and what has come since is gone too.
     state: Literal["erased", "already", "would_erase"]
@@ -96,7 +96,8 @@ async def erase_user(
 
     Raises:
         Unknown: there is no such project or user.
-        Conflict: the user has a running subscription, or a checkout is under way.
+        Conflict: the user has a running subscription, all that it had is another's by a rename or merge, or a
+            checkout is under way.
         Invalid: no reason. SettingsInvalid: no peppers.
         Unavailable: Postgres is away, or the search takes too long for this caller; asking again is safe.
     """
@@ -144,14 +145,16 @@ async def _find(context: Context, project: str, user_id: str) -> list[Named]:
                 "typing mistake, or in another project with `tollhouse find`.",
                 code="unknown_user",
             )
+        await refuse_moved(connection, project, user_key)
         former = await moves.list_former(connection, project, user_key)
         known = [await customers.load_user(connection, key) for key in (user_key, *former)]
-    said = [user_id, *(one.user_id for one in known[1:])]
-    return [_name(context, one, name) for one, name in zip(known, said, strict=True)]
+        said = [user_id, *(one.user_id for one in known[1:])]
+        return [await _name(context, connection, *named) for named in zip(known, said, strict=True)]
 
 
-def _name(context: Context, user: LockedUser, said: str) -> Named:
-    is_erased = user.user_id.startswith(ERASED)
+async def _name(context: Context, connection: Connection, user: LockedUser, said: str) -> Named:
+    # By its row: whoever is called like somebody erased is not.
+    is_erased = await erased.is_erased(connection, user.project, [user.user_id])
     names = erased_names(context.settings, user.project, user.user_id)
     if not names:
         raise SettingsInvalid(
@@ -183,9 +186,7 @@ async def _erase(
     context: Context, connection: Connection, ids: list[Named], wish: EraseWish, operator: Operator
 ) -> tuple[ErasedUser, list[Recomputed]]:
     project, keys = ids[0].project, [one.user_key for one in ids]
-    held = await hold_users(connection, project, keys)
-    if any(held.users[one.user_key].user_id not in {one.user_id, one.tombstone} for one in ids):
-        raise Moved
+    held, in_use = await _hold(connection, ids)
     # Two at once: the second one comes to an erased user.
     known = [
         msgspec.structs.replace(one, is_erased=held.users[one.user_key].user_id == one.tombstone)
@@ -200,6 +201,7 @@ async def _erase(
         done, answers = await erase_traces(context, connection, one, held.customers[one.user_key], operator)
         gone.update(done)
         recomputed.append(answers)
+    await _part(connection, project, in_use)
     await record_action(
         connection,
         operator,
@@ -219,6 +221,29 @@ async def _erase(
         context, connection, known, done=dict(gone), running=running, recomputed=recomputed[0]
     )
     return answer, recomputed
+
+
+async def _hold(connection: Connection, ids: list[Named]) -> tuple[Held, list[int]]:
+    """The locks, and the earlier ids that are somebody's by themselves now."""
+    project, keys = ids[0].project, [one.user_key for one in ids]
+    in_use = await moves.list_former(connection, project, keys[0], in_use=True)
+    held = await hold_users(connection, project, [*keys, *in_use])
+    if any(held.users[one.user_key].user_id not in {one.user_id, one.tombstone} for one in ids):
+        raise Moved
+    now_in_use = await moves.list_former(connection, project, keys[0], in_use=True)
+    # Somebody began to use an earlier id, or another user was merged into this one.
+    if now_in_use != in_use or await moves.list_former(connection, project, keys[0]) != keys[1:]:
+        raise Moved
+    await refuse_moved(connection, project, keys[0])
+    return held, in_use
+
+
+async def _part(connection: Connection, project: str, in_use: list[int]) -> None:
+    """Whoever goes by an earlier id now keeps what is theirs, and nothing of what was answered before."""
+    for user_key in in_use:
+        for table in ANSWERED:
+            await moves.part_from_former(connection, table, project, user_key)
+        await moves.forget_holder(connection, project, user_key)
 
 
 async def _running(context: Context, connection: Connection, user_keys: list[int]) -> list[str]:

@@ -16,7 +16,7 @@ from domain.flows.gather_facts import gather_facts
 from domain.flows.grant import require_head
 from domain.flows.hold_users import Moved, hold_users, refuse_busy, with_attempts
 from domain.flows.idempotency import Keep, keep_nothing
-from domain.flows.name_user import versions_of, which_user
+from domain.flows.name_user import refuse_moved, versions_of, which_user
 from domain.flows.read_catalog import Head
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
 from domain.flows.record_action import Operator, record_action
@@ -80,8 +80,8 @@ async def merge_users(
 
     Raises:
         Unknown: there is no such project or user.
-        Conflict: one was erased; two live subscriptions of a group would be one user's; a checkout is under
-            way. Invalid: no reason, or one user twice.
+        Conflict: one was erased; two live subscriptions of a group would be one user's; what the first had
+            is a third's; a checkout is under way. Invalid: no reason, or one user twice.
         Unavailable: Postgres is away; asking again is safe.
     """
     _refuse_impossible(wish)
@@ -115,11 +115,13 @@ def _refuse_impossible(wish: MergeWish) -> None:
 async def _find(context: Context, project: str, wish: MergeWish) -> _Pair:
     async with context.database.connection() as connection:
         await require_head(connection, project)
-        return _Pair(
+        pair = _Pair(
             project=project,
             source=await which_user(context, connection, project, wish.user_id),
             target=await which_user(context, connection, project, wish.into_user_id),
         )
+        await refuse_moved(connection, project, pair.source, unless_to=pair.target)
+        return pair
 
 
 async def _merge(
@@ -129,6 +131,7 @@ async def _merge(
     held = await hold_users(connection, project, keys)
     if [held.users[key].user_id for key in keys] != [wish.user_id, wish.into_user_id]:
         raise Moved
+    await refuse_moved(connection, project, pair.source, unless_to=pair.target)
     await refuse_busy(connection, project, keys)
     doubled = await _doubled(context, connection, pair)
     if doubled and not wish.even_if_doubled:

@@ -1,11 +1,11 @@
 """Whom an operator means who renames, merges or erases, and what readers of that user get."""
 
 from domain.context import Context
-from domain.errors import Unknown
+from domain.errors import Conflict, Unknown
 from domain.flows.make_user import erased_names, user_erased
 from domain.flows.recompute import Recomputed
 from domain.rules.answer import answer_at
-from domain.store import customers, erased
+from domain.store import customers, erased, moves
 from domain.store.session import Connection
 
 
@@ -27,6 +27,19 @@ async def which_user(context: Context, connection: Connection, project: str, use
         "looks in every project; users of two projects are never one.",
         code="unknown_user",
     )
+
+
+async def refuse_moved(
+    connection: Connection, project: str, user_key: int, *, unless_to: int | None = None
+) -> None:
+    """Raises: Conflict, where all that the user had went to another one, and nothing came since."""
+    holder = await moves.find_holder(connection, project, user_key)
+    if holder is not None and holder.user_key != unless_to:
+        raise Conflict(
+            f"What this user had is {holder.user_id!r}'s since a rename or merge: name that one. When that "
+            "one is erased, its earlier ids are too.",
+            code="user_moved",
+        )
 
 
 async def versions_of(context: Context, connection: Connection, recomputed: Recomputed) -> dict[str, int]:

@@ -15,7 +15,7 @@ from domain.flows.grant import refuse_impossible_user, require_head
 from domain.flows.hold_users import Moved, hold_users, refuse_busy, with_attempts
 from domain.flows.idempotency import Keep, keep_nothing
 from domain.flows.make_user import lock_or_make_user
-from domain.flows.name_user import versions_of, which_user
+from domain.flows.name_user import refuse_moved, versions_of, which_user
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
 from domain.flows.record_action import Operator, record_action
 from domain.rules.new_grant import reason_faults
@@ -55,7 +55,8 @@ async def rename_user(
 
     Raises:
         Unknown: there is no such project or user.
-        Conflict: one of them was erased; the new id is a user's who has something; a checkout is under way.
+        Conflict: one of them was erased; the new id is a user's who has something; what the old one had is
+            another's; a checkout is under way.
         Invalid: no reason, what cannot be an id, or the same one.
         Unavailable: Postgres is away; asking again is safe.
     """
@@ -63,6 +64,7 @@ async def rename_user(
     async with context.database.connection() as connection:
         await require_head(connection, project)
         user_key = await which_user(context, connection, project, wish.user_id)
+        await refuse_moved(connection, project, user_key)
         taken = await customers.find_user_key(connection, project, wish.new_user_id)
         if taken is not None:
             await _refuse_taken(connection, project, taken)
@@ -111,6 +113,7 @@ async def _rename(
     spare = await lock_or_make_user(context, connection, project, wish.new_user_id)
     if held.users[user_key].user_id != wish.user_id or other not in {None, spare}:
         raise Moved
+    await refuse_moved(connection, project, user_key)
     await _refuse_taken(connection, project, spare)
     await refuse_busy(connection, project, [user_key, spare])
     keys = [user_key, spare]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from domain.store.customers import LockedUser
 from domain.store.session import Connection, rows_changed
 
 #: Tables whose rows follow their customers; what was answered and done stays whose it was.
@@ -36,6 +37,13 @@ STAYING = {
     "reconciliation_runs": "what was compared then",
     "drifts": "what was found then; the next pass finds what is left",
 }
+
+#: Whether the user `{user}` of the project $1 has, or had, anything.
+_HOLDS = """
+    EXISTS (SELECT FROM stripe_customers WHERE project = $1 AND user_key = {user})
+    OR EXISTS (SELECT FROM checkout_sessions WHERE project = $1 AND user_key = {user})
+    OR EXISTS (SELECT FROM grants WHERE project = $1 AND user_key = {user})
+"""
 
 
 class OwnCustomer(Struct, frozen=True, order=True):
@@ -131,6 +139,8 @@ async def highest_versions(connection: Connection, project: str, user_keys: Sequ
 async def hand_over(connection: Connection, project: str, source: int, target: int) -> None:
     """Whose things went to the source, their things are the target's now, and the source's too.
 
+    What the target itself had before it got things of its own stays whose it is.
+
     The target is a user of ours since the first of both was: what it earned before is no import.
     """
     await connection.execute(
@@ -140,7 +150,7 @@ async def hand_over(connection: Connection, project: str, source: int, target: i
             FROM users WHERE project = $1 AND user_key IN ($2, $3)
         )
         UPDATE users u SET
-            went_to = CASE WHEN u.user_key = $3 THEN NULL ELSE $3 END,
+            went_to = CASE WHEN u.user_key = $3 THEN nullif(u.went_to, $2) ELSE $3 END,
             created_at = CASE WHEN u.user_key = $3 THEN b.since ELSE u.created_at END,
             clock_at = CASE WHEN u.user_key = $3 THEN coalesce(u.clock_at, b.source_clock)
                             WHEN u.user_key = $2 THEN NULL ELSE u.clock_at END
@@ -152,12 +162,64 @@ async def hand_over(connection: Connection, project: str, source: int, target: i
     )
 
 
-async def list_former(connection: Connection, project: str, user_key: int) -> list[int]:
-    """Users whose things are this one's now, in order."""
+async def list_former(
+    connection: Connection, project: str, user_key: int, *, in_use: bool = False
+) -> list[int]:
+    """Users whose things are this one's now, in order. `in_use`: with things of their own since, or without.
+
+    Such things are somebody's who goes by that id now.
+    """
     rows = await connection.fetch(
-        "SELECT user_key FROM users WHERE project = $1 AND went_to = $2 ORDER BY user_key", project, user_key
+        f"""
+        SELECT u.user_key FROM users u
+        WHERE u.project = $1 AND u.went_to = $2 AND ({_HOLDS.format(user="u.user_key")}) = $3
+        ORDER BY u.user_key
+        """,
+        project,
+        user_key,
+        in_use,
     )
     return [row["user_key"] for row in rows]
+
+
+async def find_holder(connection: Connection, project: str, user_key: int) -> LockedUser | None:
+    """Who has what this user had.
+
+    None: nothing went away, it has things of its own since, or that one was erased.
+    """
+    row = await connection.fetchrow(
+        f"""
+        SELECT h.user_key, h.project, h.user_id, h.catalog_version, h.clock_at
+        FROM users u JOIN users h ON h.user_key = u.went_to
+        WHERE u.project = $1 AND u.user_key = $2 AND h.erased_at IS NULL
+          AND NOT ({_HOLDS.format(user="u.user_key")})
+        """,
+        project,
+        user_key,
+    )
+    return None if row is None else LockedUser(**row)
+
+
+async def part_from_former(connection: Connection, table: str, project: str, user_key: int) -> None:
+    """What was answered under this id until it was merged away was another's, whose things went."""
+    await connection.execute(
+        f"""
+        DELETE FROM {table} t USING (
+            SELECT app, max(version) AS version FROM entitlement_history
+            WHERE project = $1 AND user_key = $2 AND cause = 'merge' GROUP BY app
+        ) merged
+        WHERE t.project = $1 AND t.user_key = $2 AND t.app = merged.app AND t.version < merged.version
+        """,
+        project,
+        user_key,
+    )
+
+
+async def forget_holder(connection: Connection, project: str, user_key: int) -> None:
+    """Nothing says any more whose this user's things went to be."""
+    await connection.execute(
+        "UPDATE users SET went_to = NULL WHERE project = $1 AND user_key = $2", project, user_key
+    )
 
 
 async def swap_names(connection: Connection, project: str, one: int, other: int) -> None:
@@ -174,13 +236,5 @@ async def swap_names(connection: Connection, project: str, one: int, other: int)
 
 async def holds_anything(connection: Connection, project: str, user_key: int) -> bool:
     """Whether a user has, or had, a customer, a checkout or a grant."""
-    found = await connection.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM stripe_customers WHERE project = $1 AND user_key = $2)
-            OR EXISTS (SELECT FROM checkout_sessions WHERE project = $1 AND user_key = $2)
-            OR EXISTS (SELECT FROM grants WHERE project = $1 AND user_key = $2)
-        """,
-        project,
-        user_key,
-    )
+    found = await connection.fetchval(f"SELECT {_HOLDS.format(user='$2')}", project, user_key)
     return bool(found)

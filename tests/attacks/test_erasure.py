@@ -101,6 +101,10 @@ async def test_two_at_once_and_one_killed_in_the_middle_erase_once(settings: Set
         await post(path)
         await killed_at(path, "erase.bodies")
         assert await path.rows("SELECT 1 FROM users WHERE user_id = $1", USER), "it is as it was"
+        lookalike = f"erased:1:{USER}"
+        await grant(path.context, "acme", lookalike, wish(), ANNA)
+        assert (await erase(path, lookalike)).state == "erased", "whoever is called so is not"
+        assert await path.rows("SELECT 1 FROM users WHERE user_id = $1", lookalike) == []
         states = await asyncio.gather(erase(path), erase(path))
         assert sorted(one.state for one in states) == ["already", "erased"]
         assert len({one.user_key for one in states}) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import Conflict, Invalid, Unknown
 from domain.flows.commit import VerdictChanged, Work, commit
-from domain.flows.erase_user import EraseWish, erase_user
+from domain.flows.erase_user import ErasedUser, EraseWish, erase_user
 from domain.flows.fetch import fetch
 from domain.flows.grant import GrantWish, grant
 from domain.flows.judge import judge
@@ -181,6 +181,37 @@ async def test_a_renamed_user_is_found_under_the_new_id_and_back_again(path: Eve
     assert [row["user_id"] for row in left] == ["u_taken"], "the id that it had before goes too"
 
 
+async def test_an_earlier_id_that_somebody_uses_again_is_theirs_and_what_moved_is_not_said_to_be_gone(
+    path: EventPath,
+) -> None:
+    await path.buy(await path.make_customer("u_a"))
+    await promise(path, "u_b", "seats", 1)
+    await post(path)
+    await merge(path, "u_a", "u_b")
+    for call in (erase(path, "u_a"), rename(path, "u_a", "u_z"), merge(path, "u_a", "u_b_other")):
+        await promise(path, "u_b_other", "seats", 1)
+        with pytest.raises(Conflict, match="'u_b'") as refused:
+            await call
+        assert refused.value.code == "user_moved"
+    assert (await merge(path, "u_a", "u_b")).state == "merged", "the same call once more is harmless"
+    (known,) = (await path.facts("u_b")).subscriptions
+
+    # A stranger comes to have the id that was left, and pays.
+    await path.buy(await path.make_customer("u_a"))
+    await post(path)
+    before = await versions(path, "u_a")
+    assert known.subscription_id in await told_of(path, "u_a")
+    done = await erase(path, "u_b")
+    assert (done.former, done.running) == ([], [known.subscription_id])
+    assert [await path.is_granted(user_id=user) for user in ("u_a", "u_b")] == [True, False]
+    assert await versions(path, "u_a") == before
+    left = await told_of(path, "u_a")
+    assert known.subscription_id not in left, "what the erased user was answered under the id goes"
+    (own,) = (await path.facts("u_a")).subscriptions
+    assert own.subscription_id in left
+    assert (await erase(path, "u_a")).state == "erased"
+
+
 async def read_but_not_commit(path: EventPath, target_id: int) -> Work:
     """What a worker holds that has read Stripe and has not written yet."""
     async with path.context.database.connection() as connection:
@@ -243,6 +274,21 @@ async def post(path: EventPath) -> None:
 async def promise(path: EventPath, user_id: str, feature: str, value: int) -> None:
     wish = GrantWish(effect="allow", target_kind="feature", target=feature, value=value, reason="promised")
     await grant(path.context, "acme", user_id, wish, ANNA)
+
+
+async def told_of(path: EventPath, user_id: str) -> str:
+    """What the history says of it, as text."""
+    return str(
+        await path.rows(
+            "SELECT facts::text FROM entitlement_history JOIN users USING (user_key) WHERE user_id = $1",
+            user_id,
+        )
+    )
+
+
+async def erase(path: EventPath, user_id: str) -> ErasedUser:
+    wish = EraseWish(reason="asked to", even_if_subscribed=True)
+    return await erase_user(path.context, "acme", user_id, wish, ANNA)
 
 
 async def merge(path: EventPath, user_id: str, into: str, **options: bool) -> MergedUsers:
