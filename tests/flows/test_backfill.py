@@ -217,6 +217,9 @@ async def test_an_import_is_one_at_a_time_and_goes_on_with_its_own_map(path: Eve
         await complete(path.context, "acme", OPERATOR)
     done = await backfill(path, map_of({customer: "u_2"}), restart=True)
     assert done.counts.linked == 1
+    # Whoever was at the one that was given up is not told of an end.
+    with pytest.raises(Conflict, match="was given up by another call"):
+        await carry_out(path.context, "acme", begun.import_id, OPERATOR)
     states = await path.rows("SELECT state FROM imports ORDER BY started_at")
     assert [row["state"] for row in states] == ["abandoned", "done"]
     actions = await path.rows(

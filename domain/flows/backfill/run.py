@@ -60,7 +60,7 @@ async def carry_out(
     """Move an import on until its end. A process that dies leaves it to the next call.
 
     Raises:
-        Conflict: another process is at it.
+        Conflict: another process is at it, or has given it up or seen it fail.
         Rejected, Broken: it failed, and its row says why; what it has linked stays linked.
         Unavailable: Stripe or Postgres is away; the import stays where it is.
     """
@@ -77,7 +77,22 @@ async def carry_out(
         raise
     finally:
         await runner.release()
-    return await _show(context, project, import_id, tuple(runner.owed))
+    shown = await _show(context, project, import_id, tuple(runner.owed))
+    _refuse_unfinished(shown)
+    return shown
+
+
+def _refuse_unfinished(shown: Import) -> None:
+    """Whoever is told of an import that ended goes on to the cut-over: another process may have ended it."""
+    said = {
+        "running": f"{shown.import_id} is being carried out by another process.",
+        "abandoned": f"{shown.import_id} was given up by another call, with --restart; what it has linked "
+        "stays linked. Next: the newer call's import, or `tollhouse backfill` again.",
+        "failed": f"{shown.import_id} has failed in another process: {shown.error}. Next: mend that, then "
+        "`tollhouse backfill` again.",
+    }
+    if shown.state in said:
+        raise Conflict(said[shown.state], code="import_running")
 
 
 class _Runner:
