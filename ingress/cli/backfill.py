@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ async def _backfill(
     if project is None:
         raise Invalid("The call names no project.", errors=(FieldError("--project", "name one"),))
     mapping = await asyncio.to_thread(_read_mapping, map_file, user_from)
-    _refuse_unwritable(unmapped)
+    _refuse_unwritable(unmapped, map_file)
     operator = this_operator()
     async with opened("stripe-cli") as context:
         if dry_run:
@@ -127,11 +128,23 @@ def read_lines(path: Path, option: str) -> list[str]:
     raise Invalid("The file cannot be read.", errors=(FieldError(option, said),))
 
 
-def _refuse_unwritable(unmapped: Path | None) -> None:
+def _refuse_unwritable(unmapped: Path | None, map_file: Path | None) -> None:
     """Before hours of work, not after it."""
-    if unmapped is not None and not unmapped.absolute().parent.is_dir():
-        said = FieldError("--unmapped", f"there is no directory {unmapped.absolute().parent}")
-        raise Invalid("The unmapped customers could not be written.", errors=(said,))
+    if unmapped is None:
+        return
+    said = None
+    if not unmapped.absolute().parent.is_dir():
+        said = f"there is no directory {unmapped.absolute().parent}"
+    elif unmapped.is_dir() or not os.access(
+        unmapped if unmapped.exists() else unmapped.absolute().parent, os.W_OK
+    ):
+        said = f"{unmapped} cannot be written"
+    elif map_file is not None and unmapped.resolve() == map_file.resolve():
+        said = "is the file of --map, which would be overwritten: name another one"
+    if said is not None:
+        raise Invalid(
+            "The unmapped customers could not be written.", errors=(FieldError("--unmapped", said),)
+        )
 
 
 async def _write_unmapped(path: Path, left: Sequence[ImportCustomer | Unlinked]) -> None:

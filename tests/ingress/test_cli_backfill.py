@@ -72,6 +72,7 @@ async def test_the_whole_way_from_a_dry_run_to_the_end_of_the_import(
         (("--project", "acme", "--user-from", "account"), "--user-from: metadata.KEY"),
         (("--project", "acme", "--map", "/nowhere.csv"), "--map: /nowhere.csv: No such file"),
         (("--project", "acme", "--user-from", "metadata.a", "--unmapped", "/no/x.csv"), "no directory /no"),
+        (("--project", "acme", "--user-from", "metadata.a", "--unmapped", "/"), "--unmapped: / cannot be"),
         (("compare", "/nowhere.csv", "--project", "acme"), "ANSWERS.csv: /nowhere.csv: No such file"),
     ],
 )
@@ -91,3 +92,16 @@ async def test_wrong_lines_of_a_map_are_named_by_their_numbers(settings: Setting
     assert "2 wrong lines: nothing was imported" in done.output
     assert "line 3: cus_1 is another user's in line 2: a customer is named once" in done.output
     assert "line 4: names no user" in done.output
+    given.write_text("stripe_customer_id,user_id\ncus_1,u_1\n")
+    words = (
+        "--project",
+        "acme",
+        "--map",
+        str(given),
+        "--dry-run",
+        "--unmapped",
+        str(tmp_path / "." / "users.csv"),
+    )
+    done = await type_in(settings, "backfill", *words)
+    assert (done.exit_code, "is the file of --map" in done.output) == (2, True), done.output
+    assert "cus_1" in given.read_text()
