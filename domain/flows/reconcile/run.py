@@ -124,7 +124,8 @@ async def _running(connection: Connection) -> Conflict:
     name = row.run_id if row is not None else "one"
     return Conflict(
         f"A reconciliation is running already ({name}): wait for its end, which `tollhouse reconcile --runs` "
-        "or GET /api/v1/admin/reconciliation/runs shows.",
+        "or GET /api/v1/admin/reconciliation/runs shows. If its process has died, a scheduler, or "
+        f"`tollhouse reconcile` again, goes on with it after {LEASE_S:g} s.",
         code="reconciliation_running",
     )
 
@@ -285,14 +286,13 @@ class _Runner:
         async with self._context.database.transaction() as connection:
             if not await reconciliation.end_run(connection, row.run_id, self._token, "done"):
                 return
-        counts = row.counts
         log.info(
             "reconciliation_ended",
             run_id=row.run_id,
-            compared=counts.compared,
-            drifts=counts.drifts,
-            repaired=counts.repaired,
-            reads=counts.reads,
+            compared=row.counts.compared,
+            drifts=row.counts.drifts,
+            repaired=row.counts.repaired,
+            reads=row.counts.reads,
         )
 
     async def fail(self, error: Exception) -> None:
