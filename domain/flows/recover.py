@@ -16,6 +16,7 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import ObjectMissing, Rejected
 from domain.flows.adopt import adopt
+from domain.flows.lost_moves import find_lost_moves
 from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.recompute import before_commit, publish, recompute_user
 from domain.flows.reconcile import (
@@ -52,7 +53,8 @@ Show = Callable[[int, int], None]
 class Lost(Struct, frozen=True, kw_only=True):
     """Something that an operator did in the lost time, by the logs."""
 
-    kind: Literal["grant", "revocation", "key", "key_end"]
+    kind: Literal["grant", "revocation", "key", "key_end", "rename", "merge", "erasure"]
+    #: Of the grant or key; of a user its key.
     id: str
     #: The log's time.
     at: str
@@ -226,6 +228,7 @@ async def _sync_everything(context: Context) -> int:
 
 async def find_lost(context: Context, logs: Iterable[Mapping[str, Any]]) -> list[Lost]:
     """What the logs say was done and the database does not know, oldest first."""
+    logs = list(logs)
     made = [one for line in logs for one in _actions(line)]
     ids = {kind: [one.id for one in made if one.kind == kind] for kind in NEXT}
     async with context.database.connection() as connection:
@@ -235,7 +238,10 @@ async def find_lost(context: Context, logs: Iterable[Mapping[str, Any]]) -> list
             "key": await restored.list_lost_keys(connection, ids["key"]),
             "key_end": await restored.list_revived_keys(connection, ids["key_end"]),
         }
-    return sorted((one for one in made if one.id in lost[one.kind]), key=lambda one: one.at)
+        moves = await find_lost_moves(connection, logs)
+    gone = [one for one in made if one.id in lost[one.kind]]
+    gone += [Lost(kind=one.kind, id=str(one.user_key), at=one.at, next=one.next) for one in moves]
+    return sorted(gone, key=lambda one: one.at)
 
 
 NEXT: dict[Literal["grant", "revocation", "key", "key_end"], str] = {

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec import Struct
+
 from domain.store.session import Connection, rows_changed
 
 
@@ -118,3 +120,39 @@ async def list_revived_keys(connection: Connection, key_ids: Sequence[str]) -> s
         list(key_ids),
     )
     return {row["id"] for row in rows}
+
+
+class KnownUser(Struct, frozen=True, kw_only=True):
+    user_key: int
+    project: str
+    user_id: str
+    created_at: datetime
+
+
+async def list_lost_moves(
+    connection: Connection, action: str, user_keys: Sequence[int], times: Sequence[datetime]
+) -> list[bool]:
+    """Of each user and time, whether the audit log has no such action of about then: logs' clocks differ."""
+    rows = await connection.fetch(
+        """
+        SELECT NOT EXISTS (
+                   SELECT FROM audit_log a
+                   WHERE a.action = $1 AND a.subject_kind = 'user' AND a.subject_id = m.user_key::text
+                     AND a.at BETWEEN m.at - interval '5 minutes' AND m.at + interval '5 minutes'
+               ) AS is_lost
+        FROM unnest($2::bigint[], $3::timestamptz[]) WITH ORDINALITY AS m(user_key, at, place)
+        ORDER BY m.place
+        """,
+        action,
+        list(user_keys),
+        list(times),
+    )
+    return [row["is_lost"] for row in rows]
+
+
+async def list_known_users(connection: Connection, user_keys: Sequence[int]) -> dict[int, KnownUser]:
+    rows = await connection.fetch(
+        "SELECT user_key, project, user_id, created_at FROM users WHERE user_key = ANY($1::bigint[])",
+        list(user_keys),
+    )
+    return {row["user_key"]: KnownUser(**row) for row in rows}

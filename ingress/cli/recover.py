@@ -23,7 +23,7 @@ from ingress.cli.terminal import command, json_option, opened, print_json, print
     "logs",
     type=click.File("rb"),
     multiple=True,
-    help="JSON logs of the lost time: grants and keys that were made then are listed. May be repeated.",
+    help="JSON logs of the lost time: what operators did then is listed. May be repeated.",
 )
 @click.option(
     "--lost-since",
@@ -81,9 +81,12 @@ def _print(done: Recovered, *, has_logs: bool) -> None:
     if by_hand:
         print_table(("drift", "object", "next"), [(one.type, one.object_id, one.next) for one in by_hand])
     if not has_logs:
-        say("Grants, revocations and keys of the lost time: only logs know them. Name the files with --log.")
+        say(
+            "Grants, revocations and keys of the lost time, and who was renamed, merged or erased then: only "
+            "logs know them. Name the files with --log."
+        )
     elif done.lost:
         print_table(("lost", "id", "at", "next"), [(one.kind, one.id, one.at, one.next) for one in done.lost])
     else:
-        say("The logs name no grant and no key that the database does not know.")
+        say("The logs name nothing of the kind that the database does not know.")
     say("Next: start every process, then `tollhouse status`.")

@@ -1,5 +1,7 @@
 """F-21: an older database, an empty Redis: nobody is told a lower version, and what is lost is named."""
 
+from datetime import UTC, datetime
+
 import asyncpg
 import pytest
 import redis
@@ -8,7 +10,7 @@ from domain.context import open_context
 from domain.flows.grant import GrantWish, grant
 from domain.flows.manage_keys import create_key
 from domain.flows.record_action import Operator
-from domain.flows.recover import RAISE_BY, recover
+from domain.flows.recover import RAISE_BY, Lost, recover
 from domain.settings import Secret, Settings
 from tests.conftest import with_settings
 from tests.flows.event_path import EventPath, path_settings, running_path
@@ -48,6 +50,24 @@ async def _subscribe(path: EventPath, user_id: str) -> str:
     return str(session["subscription"])
 
 
+async def _key_of(path: EventPath, user_id: str) -> int:
+    (row,) = await path.rows("SELECT user_key FROM users WHERE user_id = $1", user_id)
+    return int(row["user_key"])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _confirm_lost(lost: list[Lost], grant_id: str, key_id: str, of_kept: int, of_ended: int) -> None:
+    assert [(one.kind, one.id) for one in lost[:2]] == [("grant", grant_id), ("key", key_id)]
+    moves = {one.kind: (one.id, one.next.partition(": ")[2]) for one in lost[2:]}
+    end = "--project acme --reason …"
+    assert moves["erasure"] == (str(of_kept), f"tollhouse users erase u_kept {end}")
+    assert moves["merge"] == (str(of_ended), f"tollhouse users merge u_ended u_kept {end}")
+    assert moves["rename"][0] == "999"
+
+
 @pytest.mark.usefixtures("redis_url")
 async def test_after_a_restore_users_have_what_stripe_says_under_versions_nobody_was_told(
     settings: Settings, postgres_url: str
@@ -77,7 +97,11 @@ async def test_after_a_restore_users_have_what_stripe_says_under_versions_nobody
             path_settings(settings, path.stripe, reconcile_settle_s=0.001), database_url=Secret(backup)
         )
         async with open_context("stripe-cli", own) as context:
-            logs = [
+            of_kept, of_ended = await _key_of(path, "u_kept"), await _key_of(path, "u_ended")
+            logs: list[dict[str, object]] = [
+                {"event": "user_erased", "user_key": of_kept, "timestamp": _now()},
+                {"event": "users_merged", "user_key": of_ended, "into": of_kept, "timestamp": _now()},
+                {"event": "user_renamed", "user_key": 999, "timestamp": _now()},
                 {"event": "grant_created", "grant_id": given.id, "timestamp": "2026-11-22T13:00:00Z"},
                 {"event": "key_created", "key_id": key.key_id, "timestamp": "2026-11-22T13:01:00Z"},
                 {"event": "request", "key_id": key.key_id},
@@ -95,7 +119,7 @@ async def test_after_a_restore_users_have_what_stripe_says_under_versions_nobody
             assert done.owed == 0
             assert done.adopted == [lost_customer]
             assert {one.type for one in done.reconciliation.drifts} >= {"event_missing", "orphan_customer"}
-            assert [(one.kind, one.id) for one in done.lost] == [("grant", given.id), ("key", key.key_id)]
+            _confirm_lost(done.lost, given.id, key.key_id, of_kept, of_ended)
             for user, before in told.items():
                 after = await restored.stored(user)
                 assert before is not None
