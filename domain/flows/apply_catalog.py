@@ -4,13 +4,16 @@ Nothing remembers how far an earlier run came: each step compares what there is 
 next run begins where a killed one ended, and a run after the last one changes nothing.
 """
 
+import asyncio
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Invalid, Unavailable
+from domain.errors import Conflict, Invalid, Unavailable
 from domain.flows.confirm_live import find_confirmation, require_confirmation
 from domain.flows.plan_stripe import plan_stripe
 from domain.flows.publish_catalog import PublishedProject, publish_sold
@@ -19,6 +22,7 @@ from domain.flows.record_action import NOBODY, Operator, record_action
 from domain.flows.webhook_endpoint import MadeEndpoint, list_retirable, set_endpoint
 from domain.rules.catalog import Catalog, StripeChange, StripeNote, StripePlan
 from domain.rules.catalog.stripe_nouns import StripeNoun
+from domain.store import catalogs
 from domain.telemetry import get_logger
 
 __all__ = [
@@ -40,6 +44,10 @@ PATHS: dict[StripeNoun, str] = {
     "portal": "/v1/billing_portal/configurations",
     "endpoint": "/v1/webhook_endpoints",
 }
+
+
+#: How long an apply waits for another one, in seconds: the session of a killed one ends within that.
+ALONE_WAIT_S, ALONE_LOOK_S = 1.0, 0.1
 
 
 class Applied(Struct, frozen=True, kw_only=True):
@@ -69,12 +77,41 @@ async def apply_catalog(
     `confirmed`: what was typed for `find_confirmation`.
 
     Raises:
-        Conflict: not confirmed, or a live key where tests run.
+        Conflict: not confirmed, a live key where tests run, or another apply is at work.
         Invalid: something at Stripe is in the way; nothing was changed.
         WrongDeployment: as `plan_stripe`.
         Unavailable: Stripe or Postgres is away; applying again goes on where this ended.
     """
     require_confirmation(context, confirmed)
+    async with _alone(context):
+        return await _apply(context, given, on_progress, operator)
+
+
+@asynccontextmanager
+async def _alone(context: Context) -> AsyncIterator[None]:
+    """No other apply of this deployment is between its steps: it would archive what this one sells.
+
+    Held by a session of its own, which ends with the process.
+    """
+    session = await context.database.open_session(lambda: None, {})
+    try:
+        until = time.monotonic() + ALONE_WAIT_S
+        with session.use() as connection:
+            while not await catalogs.take_apply(connection):
+                if time.monotonic() > until:
+                    raise Conflict("Another catalog apply is at work: apply again when it has ended.")
+                await asyncio.sleep(ALONE_LOOK_S)
+        yield
+    finally:
+        await session.close()
+
+
+async def _apply(
+    context: Context,
+    given: Mapping[str, Catalog],
+    on_progress: Callable[[int, int], None],
+    operator: Operator,
+) -> Applied:
     planned = await plan_stripe(context, given)
     _refuse_obstacles(planned.obstacles)
     await _record_wanted(context, given, planned, operator)

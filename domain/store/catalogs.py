@@ -113,6 +113,11 @@ async def lock_catalogs(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(7405002)")
 
 
+async def take_apply(connection: Connection) -> bool:
+    """Whether this session is the one that applies catalogs at Stripe, until it ends."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_lock(7405003)"))
+
+
 async def add_version(
     connection: Connection, *, project: str, name: str, version: int, body: bytes, sha256: bytes
 ) -> None:

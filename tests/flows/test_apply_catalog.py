@@ -14,6 +14,7 @@ from domain.flows.apply_catalog import plan_stripe
 from domain.flows.publish_catalog import read_catalog
 from domain.flows.webhook_endpoint import retire_endpoint
 from domain.settings import Secret
+from domain.store import catalogs
 from tests.flows.catalog_seeds import seed_subscribers
 from tests.flows.catalog_world import TEXT, World
 from tests.ingress.test_cli import call
@@ -269,6 +270,19 @@ async def test_an_apply_that_ended_between_any_two_steps_is_finished_by_the_next
         assert (await world.sold())["pro.month"][:2] == (world.holder("acme:pro:month")["id"], 1 + turn)
         assert finished.projects["acme"].version == 1 + turn
         assert finished.recomputed.failed == 0
+
+
+async def test_of_two_applies_at_once_one_is_refused_before_anything_is_written(world: World) -> None:
+    """The slower one would sell a price that the other has just archived."""
+    other = await world.context.database.open_session(lambda: None, {})
+    with other.use() as connection:
+        assert await catalogs.take_apply(connection)
+    with pytest.raises(Conflict, match="Another catalog apply is at work"):
+        await world.apply()
+    assert (world.rows("product"), await world.sold()) == ({}, {})
+    other.cut()
+    await world.apply()
+    assert not (await world.verify()).is_drifted
 
 
 async def kill(world: World, directory: Path, text: str, point: str) -> None:
