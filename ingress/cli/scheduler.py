@@ -130,7 +130,9 @@ async def _until_run(context: Context, ordered: Ordered) -> JobRun:
     try:
         async with asyncio.timeout(WAIT_S):
             while True:
-                for one in (await list_job_runs(context, ordered.job, limit=5)).data:
+                # A run is kept from its first turn on, and the wish stands until the last one has ended.
+                page = None if await _stands(context, ordered) else await list_job_runs(context, ordered.job)
+                for one in page.data if page is not None else ():
                     is_new = ordered.asked_at is not None and one.ended_at >= ordered.asked_at
                     if is_new and one.asked_by is not None:
                         return one
@@ -140,6 +142,11 @@ async def _until_run(context: Context, ordered: Ordered) -> JobRun:
             f"{ordered.job} is asked for and has not run in {WAIT_S:g} s: `tollhouse scheduler list` says "
             "whether a scheduler leads. It runs as soon as one does."
         ) from None
+
+
+async def _stands(context: Context, ordered: Ordered) -> bool:
+    shown = (await show_scheduler(context)).data
+    return any(one.job == ordered.job and one.asked_at == ordered.asked_at for one in shown)
 
 
 def _say(ordered: Ordered, *, as_json: bool, text: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from domain.flows.manage_keys import SCOPES, create_key
 from domain.flows.note_jobs import JobNotes, Turn
@@ -99,5 +100,10 @@ async def serve(running: Running, *, error: str | None = None) -> None:
     turn = Turn(
         began_at=0.0, ended_at=0.5, done=7, error=error, asked_at=order.asked_at, asked_by=order.asked_by
     )
+    if error is None:
+        # Two turns are one run, which is kept from the first on.
+        notes.add(order.job, replace(turn, ended_at=0.2, done=3, has_more=True))
+        await notes.write()
+        turn = replace(turn, began_at=0.2, done=4)
     notes.add(order.job, turn)
     await notes.write()
