@@ -13,6 +13,7 @@ from deploy.local.valkey import running_valkey
 from domain.context import Context, open_context
 from domain.flows.apply_catalog import apply_catalog
 from domain.flows.diagnose import Diagnosis, diagnose
+from domain.flows.diagnose.here import examine_catalog_at_stripe
 from domain.flows.publish_catalog import read_catalog
 from domain.settings import Secret, Settings, WebhookSecret
 from domain.stripe_gateway import API_VERSION
@@ -86,6 +87,9 @@ async def test_a_deployment_that_is_whole_has_no_failed_check(
     assert "endpoint leads here" in line(seen, "stripe_endpoint")[1]
     assert "may read all" in line(seen, "stripe_key_rights")[1]
     assert line(seen, "catalog")[1].startswith("acme version ")
+    # A long catalog takes longer than a check may: nothing has failed.
+    (late,) = await examine_catalog_at_stripe(path.context, seen.checks, 0)
+    assert (late.outcome, late.next) == ("warning", "tollhouse catalog verify, which waits")
 
 
 async def test_what_is_wrong_at_stripe_is_named_with_its_remedy(

@@ -10,13 +10,23 @@ Judge = Callable[[TollhouseError], Check]
 
 
 async def within(
-    limit_s: float, name: str, looking: Awaitable[Sequence[Check]], *, judge: Judge | None = None
+    limit_s: float,
+    name: str,
+    looking: Awaitable[Sequence[Check]],
+    *,
+    judge: Judge | None = None,
+    late: Check | None = None,
 ) -> list[Check]:
-    """The lines of an examination; a named error is judged by `judge`, or fails the line `name`."""
+    """The lines of an examination; a named error is judged by `judge`, or fails the line `name`.
+
+    `late`: the line where the time did not suffice; None: that fails it, too.
+    """
     try:
         async with asyncio.timeout(limit_s):
             return list(await looking)
     except TimeoutError:
+        if late is not None:
+            return [late]
         wait = "find out what holds it up; --limit lets each check take longer"
         return [fail(name, f"no answer within {limit_s:g} s", wait)]
     except TollhouseError as error:
