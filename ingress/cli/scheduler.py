@@ -139,8 +139,9 @@ async def _until_run(context: Context, ordered: Ordered) -> JobRun:
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
         raise Unavailable(
-            f"{ordered.job} is asked for and has not ended in {WAIT_S:g} s: `tollhouse scheduler runs {ordered.job}` "
-            "says how far it is, `tollhouse scheduler list` whether a scheduler leads; it runs as soon as one does."
+            f"{ordered.job} is asked for and has not ended in {WAIT_S:g} s: `tollhouse scheduler runs "
+            f"{ordered.job}` says how far it is, `tollhouse scheduler list` whether a scheduler leads. "
+            "It runs as soon as one does."
         ) from None
 
 
