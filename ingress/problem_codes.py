@@ -124,7 +124,9 @@ CODES: dict[str, Code] = {
     ),
     "expired": Code(410, "what is named is deleted for good", "read the detail"),
     "subscriptions_doubled": Code(
-        409, "one user would have two live subscriptions of a group", "end one in Stripe first"
+        409,
+        "one user would have two live subscriptions, or open pages, of a group",
+        "end one in Stripe first",
     ),
     "user_exists": Code(409, "the new id is a user's who has something", "merge the two instead"),
     "user_moved": Code(
@@ -132,7 +134,9 @@ CODES: dict[str, Code] = {
     ),
     "user_erased": Code(409, "the user was erased", "give the person a new user id"),
     "user_subscribed": Code(
-        409, "the user has a running subscription, which Stripe would go on to bill", "end it in Stripe first"
+        409,
+        "the user has a running subscription, or a checkout page that can be paid",
+        "end it in Stripe first",
     ),
     "body_too_large": Code(413, "the body is over the limit of the path", "send less at once"),
     "unsupported_media_type": Code(

@@ -27,7 +27,7 @@ from domain.flows.record_action import Operator, record_action
 from domain.rules.holdings import is_running
 from domain.rules.new_grant import reason_faults
 from domain.setting_values import SettingsInvalid
-from domain.store import customers, erased, moves
+from domain.store import checkouts, customers, erased, moves
 from domain.store.customers import LockedUser
 from domain.store.session import Connection
 from domain.telemetry import get_logger
@@ -65,6 +65,8 @@ class ErasedUser(Struct, frozen=True, kw_only=True):
     bodies: int | None
     #: Running subscriptions, which Stripe goes on to bill: without `even_if_subscribed` they are in the way.
     running: list[str]
+    #: Checkout pages that can still be paid, for nothing then: in the way, too.
+    payable: list[str]
     left_at_stripe: list[LeftAtStripe]
     #: By app: what readers of the old id get from now on, defaults all.
     versions: dict[str, int]
@@ -96,8 +98,8 @@ async def erase_user(
 
     Raises:
         Unknown: there is no such project or user.
-        Conflict: the user has a running subscription, all that it had is another's by a rename or merge, or a
-            checkout is under way.
+        Conflict: the user has a running subscription or a page that can be paid, what it had is another's by
+            a rename or merge, or a checkout is under way.
         Invalid: no reason. SettingsInvalid: no peppers.
         Unavailable: Postgres is away, or the search takes too long for this caller; asking again is safe.
     """
@@ -108,7 +110,7 @@ async def erase_user(
     if wish.dry_run:
         return foreseen
     # Before bodies go, and once more under the locks.
-    _refuse_subscribed(foreseen.running, wish)
+    _refuse_subscribed([*foreseen.running, *foreseen.payable], wish)
     search = await begin_search(context, ids)
     await go_on_searching(context, search, within_s=within_s)
     await context.faults.reach("erase.bodies")
@@ -178,7 +180,12 @@ async def _foresee(context: Context, ids: list[Named]) -> ErasedUser:
             for table in erased.DELETED
         }
         return await _answer(
-            context, connection, ids, done=counted, running=await _running(context, connection, keys)
+            context,
+            connection,
+            ids,
+            done=counted,
+            running=await _running(context, connection, keys),
+            payable=await _payable(connection, ids[0].project, keys),
         )
 
 
@@ -194,7 +201,8 @@ async def _erase(
     ]
     await refuse_busy(connection, project, keys)
     running = await _running(context, connection, keys)
-    _refuse_subscribed(running, wish)
+    payable = await _payable(connection, project, keys)
+    _refuse_subscribed([*running, *payable], wish)
     gone: Counter[str] = Counter()
     recomputed = []
     for one in known:
@@ -218,7 +226,13 @@ async def _erase(
         },
     )
     answer = await _answer(
-        context, connection, known, done=dict(gone), running=running, recomputed=recomputed[0]
+        context,
+        connection,
+        known,
+        done=dict(gone),
+        running=running,
+        payable=payable,
+        recomputed=recomputed[0],
     )
     return answer, recomputed
 
@@ -256,11 +270,16 @@ async def _running(context: Context, connection: Connection, user_keys: list[int
     return found
 
 
+async def _payable(connection: Connection, project: str, user_keys: list[int]) -> list[str]:
+    pages = [await checkouts.list_payable(connection, project, key) for key in user_keys]
+    return sorted(session_id for listed in pages for session_id, _ in listed)
+
+
 def _refuse_subscribed(running: list[str], wish: EraseWish) -> None:
     if running and not wish.even_if_subscribed:
         raise Conflict(
-            f"Stripe goes on to bill {', '.join(running)}, and nobody here could tell whose it is any more: "
-            "end it in Stripe first, or say that the user is to be erased even so.",
+            f"Stripe goes on to bill, or can still be paid for, {', '.join(running)}, and nobody here could "
+            "tell whose it is any more: end it in Stripe first, or say that it is to be done even so.",
             code="user_subscribed",
         )
 
@@ -272,6 +291,7 @@ async def _answer(
     *,
     done: dict[str, int],
     running: list[str],
+    payable: list[str],
     recomputed: Recomputed | None = None,
 ) -> ErasedUser:
     """`recomputed` None: nothing was done."""
@@ -288,6 +308,7 @@ async def _answer(
         kept={table: await erased.count_rows(connection, table, project, keys) for table in erased.KEPT},
         bodies=None,
         running=running,
+        payable=payable,
         left_at_stripe=[_left(one.customer_id, is_live=is_live) for one in linked],
         versions={} if recomputed is None else await versions_of(context, connection, recomputed),
     )

@@ -22,7 +22,7 @@ from domain.flows.recompute import Recomputed, before_commit, publish, recompute
 from domain.flows.record_action import Operator, record_action
 from domain.rules.holdings import group_of, is_running
 from domain.rules.new_grant import reason_faults
-from domain.store import customers, moves
+from domain.store import checkouts, customers, moves
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
@@ -30,9 +30,10 @@ log = get_logger()
 
 
 class Doubled(Struct, frozen=True, kw_only=True):
-    """Live subscriptions of one group that one user would have: Stripe bills them all."""
+    """Of one group, for one user: Stripe bills each subscription, and a page that is paid makes one more."""
 
     group: str
+    #: Live ones, and open checkout pages (cs_…).
     subscriptions: list[str]
 
 
@@ -191,7 +192,7 @@ async def _even_divisors(connection: Connection, pair: _Pair) -> None:
 
 
 async def _doubled(context: Context, connection: Connection, pair: _Pair) -> list[Doubled]:
-    """Groups in which both have a live subscription."""
+    """Groups in which both have a live subscription, or a checkout page that may make one."""
     head = await require_head(connection, pair.project)
     held = [await _live(context, connection, head, pair.project, key) for key in (pair.source, pair.target)]
     shared = {group for group, _ in held[0]} & {group for group, _ in held[1]}
@@ -205,19 +206,22 @@ async def _doubled(context: Context, connection: Connection, pair: _Pair) -> lis
 async def _live(
     context: Context, connection: Connection, head: Head, project: str, user_key: int
 ) -> set[tuple[str, str]]:
-    """(group, subscription) of what runs."""
+    """(group, subscription) of what runs, and (group, session) of what can still be paid."""
     user = await customers.load_user(connection, user_key)
     now = user.clock_at or await context.now(connection)
     facts = await gather_facts(connection, project, user_key)
     grouped = [(group_of(one, head.catalog), one) for one in facts.subscriptions if is_running(one, now)]
-    return {(group, one.subscription_id) for group, one in grouped if group is not None}
+    pages = await checkouts.list_payable(connection, project, user_key)
+    return {(group, one.subscription_id) for group, one in grouped if group is not None} | {
+        (group, session_id) for session_id, groups in pages for group in groups
+    }
 
 
 def _two_subscriptions(doubled: list[Doubled]) -> Conflict:
     named = "; ".join(f"{', '.join(one.subscriptions)} of group {one.group}" for one in doubled)
     return Conflict(
-        f"One user would have two live subscriptions, and Stripe bills both: {named}. End one in Stripe "
-        "first, or say that they are to be merged even so.",
+        f"One user would have two live subscriptions or open checkout pages, and Stripe bills both: {named}. "
+        "End one in Stripe first, or say that they are to be merged even so.",
         code="subscriptions_doubled",
     )
 

@@ -167,6 +167,21 @@ async def list_open_sessions(
     return [OpenSession(**row) for row in rows]
 
 
+async def list_payable(connection: Connection, project: str, user_key: int) -> list[tuple[str, list[str]]]:
+    """(cs_…, its groups) of the user's sessions that can still be paid as far as we know, by id."""
+    rows = await connection.fetch(
+        """
+        SELECT stripe_session_id AS id, groups FROM checkout_sessions
+        WHERE project = $1 AND user_key = $2 AND status = 'open' AND stripe_session_id IS NOT NULL
+          AND expires_at > clock_timestamp()
+        ORDER BY stripe_session_id
+        """,
+        project,
+        user_key,
+    )
+    return [(row["id"], list(row["groups"] or ())) for row in rows]
+
+
 async def note_status(connection: Connection, project: str, ref: UUID, status: str) -> None:
     """What Stripe says has become of an open session; a worker that has read it knows better."""
     await connection.execute(

@@ -73,7 +73,7 @@ async def merge(
 @click.argument("user_id", metavar="USER")
 @project_option
 @reason_option
-@click.option("--even-if-subscribed", is_flag=True, help="Although Stripe goes on to bill a subscription.")
+@click.option("--even-if-subscribed", is_flag=True, help="Although Stripe goes on to bill, or can be paid.")
 @click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
 @dry_run_option
 @json_option
@@ -115,7 +115,8 @@ def _print_merged(merged: MergedUsers) -> None:
     say(f"Everything of {merged.user_id} {would} {merged.into_user_id}'s: {linked}.")
     for one in merged.doubled:
         say(
-            f"Two live subscriptions of group {one.group}, Stripe bills both: {', '.join(one.subscriptions)}."
+            f"Two subscriptions or open pages of group {one.group}, Stripe bills both: "
+            f"{', '.join(one.subscriptions)}."
         )
     if merged.state == "would_merge":
         click.echo("Nothing was written.")
@@ -137,6 +138,8 @@ def _print_erased(erased: ErasedUser) -> None:
     )
     if erased.running:
         click.echo(f"Stripe goes on to bill: {', '.join(erased.running)}.")
+    if erased.payable:
+        click.echo(f"These pages can still be paid, for nothing: {', '.join(erased.payable)}.")
     if erased.left_at_stripe:
         click.echo("Stripe holds these customers until they are deleted there:")
         print_table(

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from domain.errors import Conflict, Invalid, Unknown
+from domain.flows.checkout import Item, Wish, open_checkout
+from domain.flows.claim_checkout import claim_checkout
 from domain.flows.commit import VerdictChanged, Work, commit
 from domain.flows.erase_user import ErasedUser, EraseWish, erase_user
 from domain.flows.fetch import fetch
@@ -107,6 +109,25 @@ async def test_what_stands_in_the_way_of_a_merge_is_named(path: EventPath) -> No
     await path.execute("DELETE FROM checkout_turns")
     assert (await merge(path, "u_a", "u_b", even_if_doubled=True)).state == "merged"
     assert len((await path.facts("u_b")).subscriptions) == 2
+
+    # A page that is open makes a second subscription as soon as it is paid.
+    items = (Item(plan="pro", price="month", quantity=1),)
+    url = "http://localhost:3000/"
+    page = await open_checkout(
+        path.context, "acme", "editor", Wish(user_id="u_p", items=items, success_url=url, cancel_url=url)
+    )
+    with pytest.raises(Conflict, match=page.id) as refused:
+        await merge(path, "u_p", "u_b")
+    assert refused.value.code == "subscriptions_doubled"
+    with pytest.raises(Conflict, match=page.id) as payable:
+        await erase_user(path.context, "acme", "u_p", EraseWish(reason="asked to"), ANNA)
+    assert payable.value.code == "user_subscribed"
+    await promise(path, "u_q", "seats", 1)
+    assert (await merge(path, "u_p", "u_q")).state == "merged"
+    await path.stripe.pay(page.id)
+    claimed = await claim_checkout(path.context, path.syncer, "acme", "editor", page.id)
+    assert claimed.claimed.user_id == "u_q"
+    assert [await path.is_granted(user_id=user) for user in ("u_p", "u_q")] == [False, True]
 
 
 async def test_merges_both_ways_at_once_and_a_sync_between_neither_deadlock_nor_lose_anything(
