@@ -30,8 +30,11 @@ _AND = ":"
 
 
 async def take_events(account: Account, scope: Scope, _cursor: str | None) -> Look:
-    """Events that nobody has delivered. In a check they are named; else they are in the inbox by now."""
-    if scope.user_key is not None:
+    """Events that nobody has delivered. In a check they are named; else they are in the inbox by now.
+
+    Whose an event is shows only when it is read: a check of one project does not name those of all.
+    """
+    if scope.user_key is not None or (scope.project is not None and scope.is_check):
         return Look()
     filled = await fill_gaps(account.context, within_s=EVENTS_WITHIN_S, is_check=scope.is_check)
     return Look(
