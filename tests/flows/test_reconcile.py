@@ -364,7 +364,9 @@ async def test_events_that_were_never_delivered_come_from_stripes_list(path: Eve
     await path.buy(customer, "pro", "month", quantity=3)
     await path.buy(customer, "pass", "once")
     events = await path.events()
-    used = [one for one in events if one["type"] in USED]
+    assert OLD_NAMES & {one["type"] for one in events}
+    # Older names are sent to no endpoint of ours: they are not missed.
+    used = [one for one in events if one["type"] in USED.keys() - OLD_NAMES]
     for event in used[::3]:
         await path.deliver(event)
     dropped = {one["id"] for one in used} - {one["id"] for one in used[::3]}
