@@ -1,5 +1,6 @@
 """Who `tollhouse seed` makes: the same people for the same number, and every story among them."""
 
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from deploy.local.processes import ProcessFailed
 from deploy.local.seed.calendar import months_before
 from deploy.local.seed.plan import count_stories, plan_people
 from deploy.local.seed.run import refuse_other_catalogs, run_seed
+from deploy.local.seed.settling import Left, stuck
 from deploy.local.seed.stories import STORIES
 from deploy.local.state import Ready
 
@@ -68,3 +70,9 @@ def test_another_catalog_than_the_sample_is_refused_before_anything_is_made() ->
     ready = Ready(**dict.fromkeys(names, ""), app_keys={"acme/editor": "", "acme/viewer": ""}, pids={})
     with pytest.raises(ProcessFailed, match="has no app globex/board"):
         refuse_other_catalogs(ready)
+
+
+def test_deliveries_that_nobody_takes_are_not_said_to_be_held_up_by_the_service() -> None:
+    waiting = Left(deliveries=3, events=0, targets=0, given_up=0)
+    assert "a webhook endpoint of the simulated Stripe" in stuck(waiting)
+    assert "`tollhouse status` says" in stuck(dataclasses.replace(waiting, targets=1))

@@ -49,11 +49,22 @@ def wait_until_settled(ready: Ready, on_progress: Callable[[int], None]) -> Left
         if left.total != last:
             last, moved_at = left.total, time.monotonic()
         if time.monotonic() - moved_at > STUCK_S:
-            raise ProcessFailed(
-                f"{left.deliveries} deliveries, {left.events} events and {left.targets} targets wait, and "
-                f"nothing has moved for {STUCK_S:.0f} s: `tollhouse status` says what holds them up."
-            )
+            raise ProcessFailed(stuck(left))
         time.sleep(min(SELDOM_S, LOOK_EVERY_S + left.total / A_SECOND_FOR))
+
+
+def stuck(left: Left) -> str:
+    """What to do about it: where deliveries alone wait, nothing of the service holds them up."""
+    todo = "`tollhouse status` says what holds them up."
+    if left.events == left.targets == 0:
+        todo = (
+            "a webhook endpoint of the simulated Stripe does not take them. `tollhouse catalog plan` names "
+            "those that lead elsewhere where TOLLHOUSE_WEBHOOK_URL is set. The users are there."
+        )
+    return (
+        f"{left.deliveries} deliveries, {left.events} events and {left.targets} targets wait, and nothing "
+        f"has moved for {STUCK_S:.0f} s: {todo}"
+    )
 
 
 def look(ready: Ready) -> Left:
