@@ -78,7 +78,7 @@ async def test_what_stands_in_the_way_of_a_merge_is_named(path: EventPath) -> No
     await post(path)
     (doubled,) = (await merge(path, "u_a", "u_b", dry_run=True)).doubled
     assert len(doubled.subscriptions) == 2
-    await erase_user(path.context, "acme", "u_gone", EraseWish(reason="asked to"), ANNA)
+    await erase(path, "u_gone")
     refusals: tuple[tuple[str, str, type[Exception], str], ...] = (
         ("u_a", "u_b", Conflict, "subscriptions_doubled"),
         ("u_a", "u_a", Invalid, "invalid"),
@@ -101,7 +101,7 @@ async def test_what_stands_in_the_way_of_a_merge_is_named(path: EventPath) -> No
     for call in (
         merge(path, "u_a", "u_b", even_if_doubled=True),
         rename(path, "u_b", "u_c"),
-        erase_user(path.context, "acme", "u_b", EraseWish(reason="x", even_if_subscribed=True), ANNA),
+        erase(path, "u_b"),
     ):
         with pytest.raises(Conflict) as busy:
             await call
@@ -194,12 +194,32 @@ async def test_a_renamed_user_is_found_under_the_new_id_and_back_again(path: Eve
         with pytest.raises(error) as refused:
             await rename(path, user, new)
         assert getattr(refused.value, "code", None) == code
-    done = await erase_user(
-        path.context, "acme", "u_old", EraseWish(reason="asked to", even_if_subscribed=True), ANNA
-    )
+    done = await erase(path, "u_old")
     assert len(done.former) == 1
     left = await path.rows("SELECT user_id FROM users WHERE user_id LIKE 'u\\_%' ORDER BY 1")
     assert [row["user_id"] for row in left] == ["u_taken"], "the id that it had before goes too"
+
+
+async def test_a_chain_of_merges_and_back_keeps_past_figures_and_leaves_no_id_behind_an_erasure(
+    path: EventPath,
+) -> None:
+    for user, price in (("u_a", "month"), ("u_b", "year"), ("u_c", "month")):
+        await path.buy(await path.make_customer(user), "pro", price)
+    await post(path)
+    await path.execute("UPDATE recurring_sums SET begins_at = begins_at - interval '1 day'")
+    figures = await figures_an_hour_ago(path)
+    told = {user: await versions(path, user) for user in ("u_a", "u_b", "u_c")}
+    for source, into in (("u_a", "u_b"), ("u_b", "u_c"), ("u_c", "u_a")):
+        await merge(path, source, into, even_if_doubled=True)
+        assert await figures_an_hour_ago(path) == figures
+        for user, before in told.items():
+            told[user] = await versions(path, user)
+            assert all(told[user][app] >= before[app] for app in APPS), (source, into, user)
+    assert len((await path.facts("u_a")).subscriptions) == 3
+    await rename(path, "u_a", "u_b")
+    await erase(path, "u_b")
+    assert await path.rows("SELECT 1 FROM users WHERE user_id LIKE 'u\\_%'") == []
+    assert await figures_an_hour_ago(path) == figures
 
 
 async def test_an_earlier_id_that_somebody_uses_again_is_theirs_and_what_moved_is_not_said_to_be_gone(
@@ -278,6 +298,17 @@ async def sums(path: EventPath) -> list[dict[str, Any]]:
     )
 
 
+async def figures_an_hour_ago(path: EventPath) -> list[dict[str, Any]]:
+    return await path.rows(
+        """
+        SELECT sum(monthly / divisor) AS monthly, sum(subscriptions) FILTER (WHERE is_counted) AS counted,
+               (SELECT sum(amount_minor) FROM revenue_entries) AS revenue
+        FROM recurring_sums
+        WHERE tstzrange(begins_at, ends_at) @> (now() - interval '1 hour')
+        """
+    )
+
+
 async def versions(path: EventPath, user_id: str) -> dict[str, int]:
     """What a reader is told that remembers nothing itself, but asks Redis first."""
     lookup = Lookup(path.context)
@@ -299,12 +330,8 @@ async def promise(path: EventPath, user_id: str, feature: str, value: int) -> No
 
 async def told_of(path: EventPath, user_id: str) -> str:
     """What the history says of it, as text."""
-    return str(
-        await path.rows(
-            "SELECT facts::text FROM entitlement_history JOIN users USING (user_key) WHERE user_id = $1",
-            user_id,
-        )
-    )
+    told = "SELECT facts::text FROM entitlement_history JOIN users USING (user_key) WHERE user_id = $1"
+    return str(await path.rows(told, user_id))
 
 
 async def erase(path: EventPath, user_id: str) -> ErasedUser:
