@@ -111,7 +111,8 @@ def test_every_door_is_ready_and_takes_the_keys_of_the_ready_file(up):
 
 
 def test_the_doctor_finds_nothing_to_do_in_a_new_deployment(up, state):
-    words = ["sh", "-c", '. "$0/env"; exec "$@"', str(state), sys.executable, "-c", ENTRY, "doctor", "--json"]
+    doctor = [sys.executable, "-c", ENTRY, "doctor", "--json", "--limit", "30"]
+    words = ["sh", "-c", '. "$0/env"; exec "$@"', str(state), *doctor]
     said = subprocess.run(
         words,
         env=without_ours(os.environ),
@@ -121,8 +122,9 @@ def test_the_doctor_finds_nothing_to_do_in_a_new_deployment(up, state):
         check=True,
     )
     found = {one["name"]: one["outcome"] for one in json.loads(said.stdout)["checks"]}
-    assert found["catalog_at_stripe"] == found["postgres_role"] == found["stripe_endpoint"] == "ok", found
-    assert not {"failed", "warning"} & set(found.values()), found
+    # What is owed at this moment is not looked at: other tests use the deployment, too.
+    settled = ("postgres_role", "catalog", "catalog_at_stripe", "stripe_endpoint", "queue_policy")
+    assert {name: found[name] for name in settled} == dict.fromkeys(settled, "ok"), found
 
 
 def test_the_webhook_process_holds_no_stripe_key_and_the_read_process_nothing_of_stripe(up):
