@@ -15,7 +15,6 @@ from domain.flows.reconcile.look import Answer
 from domain.flows.record_action import Operator, record_action
 from domain.model import TargetRef
 from domain.rules.shapes import parse_customer
-from domain.rules.tombstone import ERASED
 from domain.store import checkouts, import_customers, inbox, links, list_pages
 from domain.store.import_customers import LinkedCustomer
 from domain.store.imports import ImportCounts
@@ -108,7 +107,7 @@ def _place(
         found.to_link.append(_Pair(customer_id, user_id))
     elif owner is None:
         found.unmapped.append((customer_id, None, reason))
-    elif owner.user_id.startswith(ERASED):
+    elif owner.is_erased:
         found.unmapped.append((customer_id, None, USER_ERASED))
     elif user_id is not None and (owner.project, owner.user_id) != (step.row.project, user_id):
         found.unmapped.append((customer_id, user_id, _taken(step, owner)))
