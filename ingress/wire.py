@@ -187,7 +187,7 @@ def _refuse_instants_without_utc(read: object) -> None:
             try:
                 value.astimezone(UTC)
             except OverflowError as error:
-                said = FieldError(name, "an instant of the years 1 to 9999 in UTC")
+                said = FieldError(name, "an instant (RFC 3339) that lies in the years 1 to 9999 in UTC")
                 raise Invalid("There is no such instant.", errors=(said,)) from error
 
 

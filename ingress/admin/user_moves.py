@@ -157,7 +157,7 @@ async def merge_two_users(call: Call[NoQuery, MergeBody]) -> Response:
     ),
     is_acting=True,
     is_repeatable=True,
-    example=Example(body={"user_id": "u_example_2", "reason": "request 12", "dry_run": True}),
+    example=Example(body={"user_id": "u_example", "reason": "request 12", "dry_run": True}),
 )
 async def erase_one_user(call: Call[NoQuery, EraseBody]) -> Response:
     """200 with what went, what stays to be counted, and what is left at Stripe."""

@@ -202,14 +202,18 @@ def _with_path(op: Op, example: Request, name: str, id_: str) -> Request:
     return msgspec.structs.replace(example, path=path)
 
 
+#: Reasons, and the names that a caller gives to users of its own: later answers say them again.
+OWN_WORDS = {"reason", "new_user_id", "into_user_id"}
+
+
 def _with_leaf(body: Any, text: str) -> Iterator[Any]:
-    """The body with each of its texts replaced once; a reason is shown again to who wrote it."""
+    """The body with each of its texts replaced once; what the caller itself wrote is shown to it again."""
     match body:
         case str():
             yield text
         case dict():
             for name, value in body.items():
-                if name == "reason":
+                if name in OWN_WORDS:
                     continue
                 yield from ({**body, name: other} for other in _with_leaf(value, text))
         case list():

@@ -12,8 +12,9 @@ from tests.chaos.sizes import Sizes
 
 
 async def f23(directory: Path, sizes: Sizes, seed: int) -> Verdict:
-    """A dispute, a subscription, a grant and a catalog for one user, interleaved at every await."""
-    return await run_tests("tests/chaos/test_interleaved.py", CHAOS_STRIDE="1")
+    """A dispute, a subscription, a grant and a catalog of one user, and pairs, held at every await."""
+    files = ("tests/chaos/test_interleaved.py", "tests/flows/test_interleavings.py")
+    return await run_tests(*files, CHAOS_STRIDE="1")
 
 
 async def f14(directory: Path, sizes: Sizes, seed: int) -> Verdict:

@@ -21,7 +21,7 @@ from domain.settings import Settings
 from tests.flows.event_path import CATALOG
 from tests.ingress.forked import Running, forked
 
-CUSTOMERS = int(os.environ.get("BACKFILL_CUSTOMERS", "500"))
+CUSTOMERS = int(os.environ.get("BACKFILL_CUSTOMERS", "200"))
 RATE = os.environ.get("BACKFILL_RATE", "0")
 MONTH, ONCE = "price_acme.pro.month", "price_acme.pass.once"
 
