@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,8 @@ def _become(words: Sequence[str], environ: Mapping[str, str], out: str, err: str
         os.close(opened)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    # As from a terminal: what runs in a shell's background, as a whole test run may, ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from ingress.cli.main import main  # noqa: PLC0415 - after the environment is what it will be
 
     main(words)
