@@ -32,8 +32,8 @@ from tests.flows.event_path import CATALOG, EventPath
 from tests.flows.interleaving import Flow, Interleaved, interleave, rewriting
 
 BY = Operator(actor="test")
-#: `make chaos` holds a flow at every await; `make test` at every second one, for its time.
-STRIDE = int(os.environ.get("CHAOS_STRIDE", "2"))
+#: `make chaos` holds a flow at every await; `make test` at every fourth one, for its time.
+STRIDE = int(os.environ.get("CHAOS_STRIDE", "4"))
 #: More awaits than any flow has: a flow that never ends must not make a test that never does.
 MOST_AWAITS = 500
 
