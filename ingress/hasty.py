@@ -6,6 +6,7 @@ exception, no deadline, no bound log, ready bytes. Whose key it is and whether i
 those who know, each time; what the caller gets is to the byte what the routes would have answered.
 """
 
+import asyncio
 import time
 from contextlib import suppress
 from math import ceil
@@ -24,6 +25,9 @@ from ingress.wire import find_key
 _METHODS = frozenset({"GET", "HEAD"})
 #: Paths of one key that are remembered: a caller may invent any number.
 PATHS_AT_MOST = 100
+#: Seconds for which such a refusal is held, so that who asks again at once gets fewer of them, and how many
+#: are held at a time; the others are sent at once.
+HOLD_S, HELD_AT_MOST = 0.02, 1000
 #: Seconds after the last refusal for which requests are looked at here first.
 WATCHED_S = 2.0
 
@@ -38,6 +42,7 @@ class Hasty:
         #: By key id, of those that were refused a read: the routes of the paths they asked for.
         self._routes: dict[str, dict[str, Any]] = {}
         self._watched_until = 0.0
+        self._held = 0
         #: By whole seconds to wait.
         self._ready: dict[int, ReadyProblem] = {}
 
@@ -65,6 +70,16 @@ class Hasty:
         scope["tollhouse.key_id"] = key_id
         scope["route"] = self._routes[key_id][scope["path"]]
         return self._problem(ceil(wait_s))
+
+    async def hold(self) -> None:
+        """Let a refusal wait: the others' answers go first."""
+        if self._held >= HELD_AT_MOST:
+            return
+        self._held += 1
+        try:
+            await asyncio.sleep(HOLD_S)
+        finally:
+            self._held -= 1
 
     def _find_waiting(self, scope: Scope) -> tuple[str, float]:
         """Whose request it is, and for how many seconds its key must wait; 0: it need not."""

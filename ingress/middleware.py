@@ -127,9 +127,9 @@ class _Exchange:
 
     async def is_refused_at_once(self, sparing: Sparing, began: float) -> bool:
         """Refuse a request of a key that was told to wait, before anything is set up for it."""
-        ready = None if self._running is None else self._running.hasty.find_refusal(self._scope)
-        if ready is None:
+        if self._running is None or (ready := self._running.hasty.find_refusal(self._scope)) is None:
             return False
+        await self._running.hasty.hold()
         await self._send_problem(*ready.encode(self._request_id))
         took_s = time.perf_counter() - began
         observe(self._scope, self.status, took_s)
