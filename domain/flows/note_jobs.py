@@ -130,6 +130,7 @@ class JobNotes:
                 for run in runs.values():
                     await jobs.keep_run(connection, self._name, run)
         except BaseException:
+            # A stopping process too: what was not written is written by `write_all`, or at the next turn.
             self._is_urgent = True
             raise
         # What grew meanwhile is written again.

@@ -210,6 +210,7 @@ class Session:
                 # The pool's proxy has the methods of the connection that it stands for.
                 yield cast("Connection", self._connection)
         except BaseException:
+            # Whatever ended the block, its session must not outlive it: locks of a session would stay.
             self.cut()
             raise
 
