@@ -88,7 +88,9 @@ class SeedWish(Seed, frozen=True, kw_only=True):
 
 class ClockWish(Wish, frozen=True, kw_only=True):
     #: Ahead of the real time; negative: behind it; 0: right again.
-    offset_s: float
+    offset_s: float = 0.0
+    #: Whether what time does by itself waits: no trial ends, nothing renews, until a wish without it.
+    stands: bool = False
 
 
 class FieldsWish(Wish, frozen=True, kw_only=True):
@@ -114,6 +116,7 @@ def reset(simulator: Simulator, wish: ResetWish, _path: Json) -> Json:
         simulator.faults.rules.clear()
         simulator.read_lag.set(Lag(), [])
         simulator.clock_offset_s = 0.0
+        simulator.clock_stands = False
         simulator.stats.clear()
     return {"ok": True}
 
@@ -142,7 +145,8 @@ def lag_reads(simulator: Simulator, wish: LagWish, _path: Json) -> Json:
 def set_clock(simulator: Simulator, wish: ClockWish, _path: Json) -> Json:
     """What the `Date` of every answer says from now on; objects and signatures keep the real time."""
     simulator.clock_offset_s = wish.offset_s
-    return {"ok": True, "offset_s": wish.offset_s}
+    simulator.clock_stands = wish.stands
+    return {"ok": True, "offset_s": wish.offset_s, "stands": wish.stands}
 
 
 def fail(simulator: Simulator, wish: FailWish, _path: Json) -> Json:

@@ -37,6 +37,8 @@ class Simulator:
         self.sender = Sender(settings, self.store, self.stats)
         #: By how many seconds the clock is wrong that every answer of the API shows.
         self.clock_offset_s = 0.0
+        #: Whether what real time does waits, as if Stripe were late with it.
+        self.clock_stands = False
         #: Set when the server begins to stop, so that calls that never answer end.
         self.stopping = asyncio.Event()
 
@@ -60,8 +62,9 @@ class Simulator:
 
     async def _run_clock(self) -> None:
         while True:
-            for account in self.store.accounts.values():
-                self._let_real_time_pass(account)
+            if not self.clock_stands:
+                for account in self.store.accounts.values():
+                    self._let_real_time_pass(account)
             await asyncio.sleep(CLOCK_S)
 
     def _let_real_time_pass(self, account: Account) -> None:

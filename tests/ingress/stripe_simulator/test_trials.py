@@ -1,8 +1,11 @@
+import asyncio
+import time
 from typing import Any
 
 import pytest
 import stripe
 
+from deploy.local.stripe_simulator.simulator import CLOCK_S
 from deploy.local.stripe_simulator.testing import SimulatorHandle
 from tests.ingress.stripe_simulator.clocks import (
     DAY,
@@ -17,6 +20,7 @@ from tests.ingress.stripe_simulator.clocks import (
     subscribe_on,
 )
 from tests.ingress.stripe_simulator.sdk import ask, open_session
+from tests.waiting import until
 
 SUBSCRIPTION = "customer.subscription"
 
@@ -160,3 +164,24 @@ async def test_cancellation_at_the_end_of_a_trial_is_never_billed(client: stripe
         NEW_YEAR,
     )
     assert len(await invoices_of(client, made)) == 1
+
+
+async def test_a_trial_whose_end_has_passed_goes_on_while_the_clock_stands(
+    client: stripe.StripeClient, sim: SimulatorHandle
+) -> None:
+    customer = await ask(client, "post", "/v1/customers")
+    made = await ask(
+        client,
+        "post",
+        "/v1/subscriptions",
+        customer=customer["id"],
+        items=[{"price": "price_month"}],
+        trial_period_days=3,
+        **ending("cancel"),
+    )
+    await sim.post("clock", stands=True)
+    await sim.change_subscription(made["id"], trial_end=int(time.time()) - HOUR)
+    await asyncio.sleep(1.5 * CLOCK_S)
+    assert (await read(client, made))["status"] == "trialing"
+    await sim.post("clock")
+    await until(lambda: sim.account.load("subscription", made["id"])["status"] == "canceled")
