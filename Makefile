@@ -15,8 +15,8 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH PYTHONHOME
 
 RUN := .venv/bin/python -m
-# Three workers keep two cores busy, because tests often wait for Postgres (8:06 against 8:59 with two); each
-# starts a Postgres and a Valkey of its own. PYTEST_ARGS="-k name -n 0" narrows.
+# Three workers keep two cores busy, because tests often wait for Postgres; each starts a Postgres and a Valkey of
+# its own. PYTEST_ARGS="-k name -n 0" narrows, and measures no coverage (docs/decisions/0006).
 PYTEST_WORKERS ?= 3
 PYTEST_ARGS ?=
 # Named after the place, because an environment that was moved or copied must be made anew.
@@ -40,8 +40,7 @@ down: $(READY) ## Stop it; its data stays
 
 test: $(READY) ## Run every test; prints the branch coverage, reports go to artifacts/
 	@mkdir -p artifacts
-	@$(RUN) pytest -n $(PYTEST_WORKERS) --dist worksteal \
-		--cov --cov-report=term:skip-covered --cov-report=xml:artifacts/coverage.xml \
+	@$(if $(PYTEST_ARGS),,PYTEST_PLUGINS=tests.measured) $(RUN) pytest -n $(PYTEST_WORKERS) --dist worksteal \
 		--junitxml=artifacts/junit.xml $(PYTEST_ARGS)
 
 check: $(READY) ## All gates: what CI runs
@@ -69,8 +68,8 @@ lock: $(READY) ## Resolve the dependencies of pyproject.toml again and write the
 # 40 histories per seed: MONEY_SEEDS=13-25 goes on where a run was cut off, MONEY_SEEDS=7 repeats one.
 MONEY_SEEDS ?= 1-25
 prove: $(READY) ## Hold the rules against their oracle over 500 random histories, money figures against the books of 1,000
-	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 0 --no-cov --timeout 1200 tests/unit/rules/test_oracle.py
-	@MONEY_SEEDS=$(MONEY_SEEDS) $(RUN) pytest -q -n $(PYTEST_WORKERS) --no-cov --timeout 600 tests/flows/test_revenue.py
+	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 0 --timeout 1200 tests/unit/rules/test_oracle.py
+	@MONEY_SEEDS=$(MONEY_SEEDS) $(RUN) pytest -q -n $(PYTEST_WORKERS) --timeout 600 tests/flows/test_revenue.py
 
 # Real processes and kills: docs/reliability.md. FAULTS="F-01 F-04" narrows, SIZE=full is the size that counts.
 SEED ?= 1
@@ -78,9 +77,9 @@ FAULTS ?=
 SIZE ?= default
 chaos: $(READY) ## Kill, cut and stall everything, and compare with an oracle (SEED=7 FAULTS="F-01" SIZE=full)
 	@$(RUN) tests.chaos --seed $(SEED) --size $(SIZE) -- $(FAULTS)
-	@$(if $(FAULTS),,SCENARIOS=all SEED=$(firstword $(SEED)) $(RUN) pytest -q -n $(PYTEST_WORKERS) --no-cov tests/flows/scenarios)
-	@$(if $(FAULTS),,BACKFILL_EACH=1 $(RUN) pytest -q -n 0 --no-cov tests/flows/test_backfill.py)
-	@$(if $(FAULTS),,BACKFILL_CUSTOMERS=40000 BACKFILL_RATE=20 $(RUN) pytest -q -s -n 0 --no-cov tests/e2e/test_killed_backfill.py)
+	@$(if $(FAULTS),,SCENARIOS=all SEED=$(firstword $(SEED)) $(RUN) pytest -q -n $(PYTEST_WORKERS) tests/flows/scenarios)
+	@$(if $(FAULTS),,BACKFILL_EACH=1 $(RUN) pytest -q -n 0 tests/flows/test_backfill.py)
+	@$(if $(FAULTS),,BACKFILL_CUSTOMERS=40000 BACKFILL_RATE=20 $(RUN) pytest -q -s -n 0 tests/e2e/test_killed_backfill.py)
 
 bench: $(READY) ## Measure what is worth measuring today: the pure rules, batches, the change feed, keys and limits
 	@$(RUN) tests.bench.compute

@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -56,25 +56,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     directory = config.stash.get(_in_memory, None)
     if directory is not None:
         leave_directory(directory, keep=config.stash.get(_ended_with, 0) == pytest.ExitCode.TESTS_FAILED)
-
-
-#: Tests whose coverage is not measured: they run again, at length, what others measure, and in Python 3.11 a
-#: traced test takes 1.75 times as long. What runs in processes of its own is never measured.
-UNTRACED = ("tests/chaos/", "tests/e2e/", "tests/flows/scenarios/", "tests/flows/test_interleavings.py")
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Set-up included, other than with pytest-cov's own mark: a thread begun under tracing stays traced."""
-    plugin = item.config.pluginmanager.get_plugin("_cov")
-    measured = getattr(plugin, "cov_controller", None)
-    if measured is None or not item.nodeid.startswith(UNTRACED):
-        return (yield)
-    measured.pause()
-    try:
-        return (yield)
-    finally:
-        measured.resume()
 
 
 @pytest.fixture(scope="session")

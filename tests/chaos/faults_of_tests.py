@@ -55,7 +55,7 @@ async def a20(directory: Path, sizes: Sizes, seed: int) -> Verdict:
 async def run_tests(*words: str, **environ: str) -> Verdict:
     """One pytest; its own summary is the note."""
     tests = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pytest", "-q", "-n", "0", "--no-cov", "--timeout", "3600", *words),
+        *(sys.executable, "-m", "pytest", "-q", "-n", "0", "--timeout", "3600", *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, **environ},

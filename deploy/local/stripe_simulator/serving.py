@@ -49,7 +49,7 @@ class LoopServer(uvicorn.Server):
         """Without Uvicorn's ticks, which would only notice 0.1 s later that it should stop."""
         await self.leaving.wait()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 (Uvicorn's)
         """Uvicorn's own sleeps 0.1 s at each step: a thousand tests would wait for minutes in all."""
         self._simulator.stopping.set()
         for server in self.servers:
