@@ -1,6 +1,6 @@
 """What a project earned by interval, app and currency, exact to the minor unit; and the objects behind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
@@ -9,7 +9,7 @@ from domain.context import Context
 from domain.errors import FieldError, Invalid
 from domain.flows.figures import FiguresWish, Period, read_period
 from domain.store import revenue
-from domain.store.revenue import Bucket, ListedEntry
+from domain.store.revenue import EntrySum, ListedEntry
 
 #: The app of what belongs to no one app, in answers.
 NO_APP = "none"
@@ -88,8 +88,8 @@ async def measure_revenue(context: Context, project: str, wish: FiguresWish) -> 
     """
     async with context.database.snapshot() as connection:
         period = await read_period(context, connection, project, wish)
-        buckets = await revenue.sum_entries(connection, project, period.edges, period.app, period.currency)
-    currencies = sorted({bucket.currency for bucket in buckets})
+        found = await revenue.sum_entries(connection, project, period.edges, period.app, period.currency)
+    currencies = sorted({one.currency for one in found})
     return Revenue(
         project=project,
         since=period.days[0],
@@ -99,8 +99,8 @@ async def measure_revenue(context: Context, project: str, wish: FiguresWish) -> 
         app=period.app,
         currency=period.currency,
         complete_from=period.complete_from,
-        data=_rows(period, buckets, currencies),
-        totals={one: add_up(b for b in buckets if b.currency == one) for one in currencies},
+        data=_rows(period, found, currencies),
+        totals={name: _add_up(one for one in found if one.currency == name) for name in currencies},
         definitions=DEFINITIONS,
     )
 
@@ -130,33 +130,49 @@ async def list_revenue_entries(
     return RevenueEntries(data=page, next_cursor=_write_cursor(page[-1]) if len(rows) > limit else None)
 
 
-def add_up(buckets: Iterable[Bucket]) -> Sums:
-    found = list(buckets)
-    sums = {
-        name: sum(getattr(bucket, name) for bucket in found)
-        for name in ("gross", "tax", "refunded", "refunded_tax", "disputed", "disputed_tax")
-    }
-    lost = sums["refunded"] - sums["refunded_tax"] + sums["disputed"] - sums["disputed_tax"]
-    return Sums(**sums, net=sums["gross"] - sums["tax"] - lost)
-
-
-def _rows(period: Period, buckets: Iterable[Bucket], currencies: Iterable[str]) -> list[RevenueRow]:
-    by_place: dict[tuple[int, str], list[Bucket]] = {}
-    for bucket in buckets:
-        by_place.setdefault((bucket.number, bucket.currency), []).append(bucket)
-    ends = zip(period.days, period.days[1:], strict=False)
-    names = sorted(currencies)
+def _rows(period: Period, found: Iterable[EntrySum], currencies: Sequence[str]) -> list[RevenueRow]:
+    by_place: dict[tuple[int, str], list[EntrySum]] = {}
+    for one in found:
+        by_place.setdefault((one.number, one.currency), []).append(one)
+    days = zip(period.days, period.days[1:], strict=False)
     return [
-        RevenueRow(
-            since=since,
-            until=until,
-            currency=currency,
-            total=add_up(by_place.get((number, currency), ())),
-            apps={b.app or NO_APP: add_up([b]) for b in by_place.get((number, currency), ())},
-        )
-        for number, (since, until) in enumerate(ends)
-        for currency in names
+        _row(since, until, currency, by_place.get((number, currency), ()))
+        for number, (since, until) in enumerate(days)
+        for currency in currencies
     ]
+
+
+def _row(since: date, until: date, currency: str, found: Sequence[EntrySum]) -> RevenueRow:
+    return RevenueRow(
+        since=since,
+        until=until,
+        currency=currency,
+        total=_add_up(found),
+        apps={
+            app or NO_APP: _add_up(one for one in found if one.app == app)
+            for app in sorted({one.app for one in found})
+        },
+    )
+
+
+def _add_up(found: Iterable[EntrySum]) -> Sums:
+    """A refund that failed and a dispute that was reversed are negative: they belong to what they undo."""
+    amount = {"payment": 0, "refund": 0, "dispute": 0}
+    tax = amount.copy()
+    for one in found:
+        what = one.kind.partition("_")[0]
+        amount[what] += one.amount_minor
+        tax[what] += one.tax_minor
+    lost = amount["refund"] - tax["refund"] + amount["dispute"] - tax["dispute"]
+    return Sums(
+        gross=amount["payment"],
+        tax=tax["payment"],
+        refunded=amount["refund"],
+        refunded_tax=tax["refund"],
+        disputed=amount["dispute"],
+        disputed_tax=tax["dispute"],
+        net=amount["payment"] - tax["payment"] - lost,
+    )
 
 
 def _write_cursor(entry: ListedEntry) -> str:

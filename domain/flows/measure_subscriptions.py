@@ -98,7 +98,7 @@ async def measure_subscriptions(context: Context, project: str, wish: FiguresWis
     async with context.database.snapshot() as connection:
         period = await read_period(context, connection, project, wish)
         of = (period.app, period.currency)
-        held = await recurring_sums.list_held(connection, project, period.edges[0], *of)
+        held = await recurring_sums.list_held(connection, project, period.edges[1], *of)
         changes = await recurring_sums.list_changes(connection, project, period.edges, *of)
         movements = await recurring_sums.list_movements(connection, project, period.edges, *of)
     return SubscriptionFigures(
@@ -119,7 +119,8 @@ def _rows(
     period: Period, changes: Sequence[SumChange], movements: Sequence[Movement]
 ) -> list[SubscriptionRow]:
     rows = []
-    currencies = sorted({change.currency for change in changes})
+    # One that ended in the first interval is no longer held at its end.
+    currencies = sorted({one.currency for one in changes} | {one.currency for one in movements})
     for number, since in enumerate(period.days[:-1]):
         if period.edges[number] > period.now:
             break

@@ -15,7 +15,9 @@ from domain.store.session import Connection, Record
 
 
 class SumChange(Struct, frozen=True, kw_only=True):
-    """What one plan's, app's and standing's sum is at first (number -1), or how it changes in an interval."""
+    """One plan's, app's and standing's sum at the end of the first interval, which has the number 0; with a
+    higher number, how it changes in that one.
+    """
 
     number: int
     currency: str
@@ -45,10 +47,10 @@ class Movement(Struct, frozen=True, kw_only=True):
 async def list_held(
     connection: Connection, project: str, at: datetime, app: str | None, currency: str | None
 ) -> list[SumChange]:
-    """What held just before `at`: number -1."""
+    """What held just before `at`, the end of the first interval."""
     rows = await connection.fetch(
         """
-        SELECT -1 AS number, currency, plan, app, standing, divisor::text AS divisor,
+        SELECT 0 AS number, currency, plan, app, standing, divisor::text AS divisor,
                sum(monthly)::text AS monthly,
                sum(CASE WHEN is_counted OR $3::text IS NOT NULL THEN subscriptions ELSE 0 END)
                    AS subscriptions
@@ -72,19 +74,19 @@ async def list_changes(
     app: str | None,
     currency: str | None,
 ) -> list[SumChange]:
-    """What each interval `[edges[i], edges[i + 1])` changed of what held before the first."""
+    """What each interval `[edges[i], edges[i + 1])` but the first changed of what held at `edges[1]`."""
     rows = await connection.fetch(
         """
         SELECT number, currency, plan, app, standing, divisor::text AS divisor, sum(monthly)::text AS monthly,
                sum(CASE WHEN is_counted OR $3::text IS NOT NULL THEN subscriptions ELSE 0 END)
                    AS subscriptions
         FROM (
-            SELECT width_bucket(begins_at, $2::timestamptz[]) - 1 AS number, currency, plan, app, standing,
+            SELECT width_bucket(begins_at, $2::timestamptz[]) AS number, currency, plan, app, standing,
                    divisor, monthly, subscriptions, is_counted
             FROM recurring_sums WHERE project = $1 AND begins_at >= $5 AND begins_at < $6
               AND ($3::text IS NULL OR app = $3) AND ($4::text IS NULL OR currency = $4)
             UNION ALL
-            SELECT width_bucket(ends_at, $2::timestamptz[]) - 1, currency, plan, app, standing,
+            SELECT width_bucket(ends_at, $2::timestamptz[]), currency, plan, app, standing,
                    divisor, -monthly, -subscriptions, is_counted
             FROM recurring_sums WHERE project = $1 AND ends_at >= $5 AND ends_at < $6
               AND ($3::text IS NULL OR app = $3) AND ($4::text IS NULL OR currency = $4)
@@ -92,10 +94,10 @@ async def list_changes(
         GROUP BY number, currency, plan, app, standing, changes.divisor
         """,
         project,
-        list(edges),
+        list(edges[1:]),
         app,
         currency,
-        edges[0],
+        edges[1],
         edges[-1],
     )
     return [_change(row) for row in rows]

@@ -99,6 +99,10 @@ async def test_each_month_names_what_became_of_every_user(path: EventPath) -> No
     assert (viewer.mrr, viewer.movements["new"].mrr) == (2435, 1960)
     days = await calendar.months(interval="week")
     assert sum(week.movements["upgraded"].users for week in days) == 1
+    # A month asked for alone is the same, its currency included where the last who paid in it has gone.
+    for month in months:
+        wish = FiguresWish(since=month.since, until=month.until)
+        assert (await measure_subscriptions(calendar.context, "acme", wish)).data == [month]
 
 
 async def test_a_failed_payment_is_flagged_while_its_grace_is_open_and_then_counts_no_longer(
