@@ -226,7 +226,7 @@ async def test_an_import_is_one_at_a_time_and_goes_on_with_its_own_map(path: Eve
         "SELECT action FROM audit_log WHERE action LIKE 'import.%' OR action LIKE 'customer.%' ORDER BY id"
     )
     assert [row["action"] for row in actions] == [
-        *("import.start", "import.start", "customer.import", "import.end")
+        *("import.start", "import.end", "import.start", "customer.import", "import.end")
     ]
 
 

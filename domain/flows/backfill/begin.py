@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from domain.context import Context
 from domain.errors import Conflict
+from domain.flows.backfill.end import end_import
 from domain.flows.backfill.mapping import NO_MAP, ByMap, Mapping, refuse_lines
 from domain.flows.backfill.stages import FIRST
 from domain.flows.grant import require_head
@@ -64,7 +65,7 @@ async def begin(
         if isinstance(mapping, ByMap):
             refuse_lines(await find_taken(connection, project, mapping.lines), NO_MAP)
         if running is not None:
-            await imports.end_import(connection, project, running.import_id, "abandoned")
+            await end_import(connection, project, running.import_id, operator, state="abandoned")
         return await _begin(connection, project, mapping, operator, allows_new=allows_new)
 
 

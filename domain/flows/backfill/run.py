@@ -10,13 +10,14 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import Conflict, Throttled, Unavailable, Unknown
 from domain.flows.backfill.customers import take_absent, take_customers
+from domain.flows.backfill.end import end_import
 from domain.flows.backfill.objects import take_objects
 from domain.flows.backfill.stages import ABSENT, CUSTOMERS, OBJECTS, STAGES, stage_after
 from domain.flows.backfill.step import LeaseLost, Step, Taken, add, lost
 from domain.flows.fix_deployment import DeploymentCheck
 from domain.flows.read_budget import noting_429, patient_budget
 from domain.flows.reconcile.look import Account
-from domain.flows.record_action import Operator, record_action
+from domain.flows.record_action import Operator
 from domain.store import import_customers, imports
 from domain.store.import_customers import ImportCustomer
 from domain.store.imports import ImportCounts, ImportRow
@@ -185,18 +186,11 @@ class _Runner:
 
     async def end(self, state: str, error: str | None) -> None:
         async with self._context.database.transaction() as connection:
-            if not await imports.end_import(connection, self._project, self._import_id, state, error):
-                return
-            await record_action(
-                connection,
-                self._operator,
-                action="import.end",
-                project=self._project,
-                user_key=None,
-                subject=("import", self._import_id),
-                reason=None,
-                details={"state": state},
+            is_ended = await end_import(
+                connection, self._project, self._import_id, self._operator, state=state, error=error
             )
+        if not is_ended:
+            return
         log.log(
             20 if state == "done" else 40,
             "import_ended",
