@@ -52,8 +52,14 @@ class MergedUsers(Struct, frozen=True, kw_only=True):
     versions: dict[str, int]
     #: By app: what readers of the merged id get now, defaults all.
     left_versions: dict[str, int]
+
+
+class Merged(Struct, frozen=True, kw_only=True):
+    """`users` is what the operator is told; the rest is for whoever called."""
+
+    users: MergedUsers
     #: Targets that may be rung.
-    owed: tuple[int, ...]
+    owed: tuple[int, ...] = ()
 
 
 class MergeWish(Struct, frozen=True, kw_only=True):
@@ -73,7 +79,7 @@ class _Pair(Struct, frozen=True, kw_only=True):
 
 async def merge_users(
     context: Context, project: str, wish: MergeWish, operator: Operator, *, keep: Keep = keep_nothing
-) -> MergedUsers:
+) -> Merged:
     """Everything of one user is another's: customers, checkouts, sources, grants, money and figures.
 
     One transaction, with one row in the audit log. Versions of both go on above all that either was given.
@@ -91,17 +97,18 @@ async def merge_users(
         async with context.database.connection() as connection:
             linked = await moves.list_customers(connection, project, [pair.source])
             doubled = await _doubled(context, connection, pair)
-            return _answer(project, wish, customers_=[one.customer_id for one in linked], doubled=doubled)
+            named = [one.customer_id for one in linked]
+            return Merged(users=_answer(project, wish, customers_=named, doubled=doubled))
 
-    async def work(connection: Connection) -> tuple[MergedUsers, tuple[Recomputed, ...], float]:
-        answer, recomputed = await _merge(context, connection, pair, wish, operator)
-        await keep(connection, answer)
-        return answer, recomputed, before_commit()
+    async def work(connection: Connection) -> tuple[Merged, tuple[Recomputed, ...], float]:
+        merged, recomputed = await _merge(context, connection, pair, wish, operator)
+        await keep(connection, merged.users)
+        return merged, recomputed, before_commit()
 
-    answer, recomputed, read_at = await with_attempts(context, work)
+    merged, recomputed, read_at = await with_attempts(context, work)
     await publish(context, recomputed, read_at)
-    log.info("users_merged", user_key=pair.source, into=pair.target, customers=len(answer.customers))
-    return answer
+    log.info("users_merged", user_key=pair.source, into=pair.target, customers=len(merged.users.customers))
+    return merged
 
 
 def _refuse_impossible(wish: MergeWish) -> None:
@@ -127,7 +134,7 @@ async def _find(context: Context, project: str, wish: MergeWish) -> _Pair:
 
 async def _merge(
     context: Context, connection: Connection, pair: _Pair, wish: MergeWish, operator: Operator
-) -> tuple[MergedUsers, tuple[Recomputed, ...]]:
+) -> tuple[Merged, tuple[Recomputed, ...]]:
     project, keys = pair.project, [pair.source, pair.target]
     held = await hold_users(connection, project, keys)
     if [held.users[key].user_id for key in keys] != [wish.user_id, wish.into_user_id]:
@@ -167,9 +174,8 @@ async def _merge(
         moved=moved,
         versions=await versions_of(context, connection, by_key[pair.target]),
         left_versions=await versions_of(context, connection, by_key[pair.source]),
-        owed=held.targets,
     )
-    return answer, recomputed
+    return Merged(users=answer, owed=held.targets), recomputed
 
 
 async def _move(connection: Connection, pair: _Pair) -> dict[str, int]:
@@ -235,7 +241,6 @@ def _answer(
     moved: dict[str, int] | None = None,
     versions: dict[str, int] | None = None,
     left_versions: dict[str, int] | None = None,
-    owed: tuple[int, ...] = (),
 ) -> MergedUsers:
     return MergedUsers(
         project=project,
@@ -247,5 +252,4 @@ def _answer(
         doubled=doubled,
         versions=versions or {},
         left_versions=left_versions or {},
-        owed=owed,
     )

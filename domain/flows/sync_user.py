@@ -44,7 +44,13 @@ class SyncedUser(Struct, frozen=True, kw_only=True):
     changes: tuple[AnswerChange, ...]
     #: By app.
     versions: dict[str, int]
-    #: Targets that may be rung.
+
+
+class Synced(Struct, frozen=True, kw_only=True):
+    """`user` is what the operator is told; the rest is for whoever called."""
+
+    user: SyncedUser
+    #: Targets that may be rung; none where all was read.
     owed: tuple[int, ...]
 
 
@@ -57,7 +63,7 @@ async def sync_user(
     *,
     within_s: float = WITHIN_S,
     keep: Keep = keep_nothing,
-) -> SyncedUser:
+) -> Synced:
     """Read everything of the user's customers from Stripe, recompute, publish, and say what that changed.
 
     The wish is durable, with one audit row in its transaction, before Stripe is asked. Harmless however
@@ -78,11 +84,10 @@ async def sync_user(
             settled=is_settled,
             changes=tuple(_changes(begun.before, after)),
             versions={one.app: one.version for one in after},
-            owed=() if is_settled else begun.marked.target_ids,
         )
         await keep(connection, synced)
     log.info("user_synced", customers=len(synced.customers), changes=len(synced.changes), settled=is_settled)
-    return synced
+    return Synced(user=synced, owed=() if is_settled else begun.marked.target_ids)
 
 
 class _Begun(Struct, frozen=True, kw_only=True):

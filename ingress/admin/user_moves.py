@@ -130,7 +130,7 @@ async def merge_two_users(call: Call[NoQuery, MergeBody]) -> Response:
     async def merge(attempt: Attempt) -> MergedUsers:
         merged = await merge_users(call.context, call.project, wish, call.operator, keep=attempt.keep)
         call.running.ring(merged.owed)
-        return merged
+        return merged.users
 
     return await answer_once(call, merge)
 

@@ -67,7 +67,7 @@ async def sync_one_user(call: Call[NoQuery, None]) -> Response:
             keep=attempt.keep,
         )
         call.running.ring(synced.owed)
-        return synced
+        return synced.user
 
     return await answer_once(call, sync)
 

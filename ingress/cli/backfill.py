@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from domain.errors import FieldError, Invalid
 from domain.flows.backfill import (
@@ -102,7 +103,12 @@ async def _backfill(
         if unmapped is not None:
             left = [one async for one in list_unmapped(context, done.import_id)]
             await _write_unmapped(unmapped, left)
-    print_json(done) if as_json else _print(done, unmapped)
+    print_json(_as_json(done)) if as_json else _print(done, unmapped)
+
+
+def _as_json(done: Import) -> dict[str, object]:
+    """Without the ids of targets, which only a bell understands: `counts.left_to_sync` says how many wait."""
+    return {name: value for name, value in msgspec.structs.asdict(done).items() if name != "owed"}
 
 
 def _read_mapping(map_file: Path | None, user_from: str | None) -> Mapping:

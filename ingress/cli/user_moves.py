@@ -66,7 +66,7 @@ async def merge(
     )
     async with opened() as context:
         merged = await merge_users(context, project, wish, this_operator())
-    print_json(merged) if as_json else _print_merged(merged)
+    print_json(merged.users) if as_json else _print_merged(merged.users)
 
 
 @click.command()

@@ -48,7 +48,7 @@ async def sync(*, user_id: str, project: str, as_json: bool) -> None:
     async with opened("stripe-cli") as context:
         syncer = Syncer(context, max_wait_s=CLAIM_WAIT_S)
         synced = await sync_user(context, syncer, project, user_id, this_operator())
-    print_json(synced) if as_json else _print_synced(synced)
+    print_json(synced.user) if as_json else _print_synced(synced.user)
 
 
 @users.command()

@@ -341,7 +341,7 @@ async def erase(path: EventPath, user_id: str) -> ErasedUser:
 
 async def merge(path: EventPath, user_id: str, into: str, **options: bool) -> MergedUsers:
     wish = MergeWish(user_id=user_id, into_user_id=into, reason="one person", **options)
-    return await merge_users(path.context, "acme", wish, ANNA)
+    return (await merge_users(path.context, "acme", wish, ANNA)).users
 
 
 async def rename(path: EventPath, user_id: str, new: str, *, dry_run: bool = False) -> RenamedUser:

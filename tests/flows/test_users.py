@@ -17,7 +17,9 @@ async def test_a_sync_reads_everything_now_and_says_what_changed(path: EventPath
     customer = await path.make_customer("u_1")
     await path.buy(customer)
     assert not await path.is_granted(), "no event was delivered"
-    synced = await sync_user(path.context, path.syncer, "acme", "u_1", ANNA)
+    done = await sync_user(path.context, path.syncer, "acme", "u_1", ANNA)
+    synced = done.user
+    assert done.owed == ()
     assert (synced.settled, synced.customers) == (True, (customer,))
     changed = {(one.app, one.feature): one for one in synced.changes}
     after = changed["editor", "export"].after
@@ -27,7 +29,7 @@ async def test_a_sync_reads_everything_now_and_says_what_changed(path: EventPath
     cached = await path.cached()
     assert cached is not None
     assert cached.first_version == synced.versions["editor"]
-    again = await sync_user(path.context, path.syncer, "acme", "u_1", ANNA)
+    again = (await sync_user(path.context, path.syncer, "acme", "u_1", ANNA)).user
     assert (again.changes, again.versions) == ((), synced.versions)
     audited = await path.rows(
         "SELECT actor, action, project, details::text AS details FROM audit_log WHERE user_key IS NOT NULL"
@@ -54,12 +56,12 @@ async def test_what_stripe_has_no_time_for_is_left_to_a_worker(path: EventPath) 
     customer = await path.make_customer("u_1")
     await path.buy(customer)
     synced = await sync_user(path.context, path.syncer, "acme", "u_1", ANNA, within_s=0)
-    assert (synced.settled, synced.changes) == (False, ())
-    assert synced.owed
+    assert (synced.user.settled, synced.user.changes) == (False, ())
+    assert [{"id": target} for target in synced.owed] == await path.rows("SELECT id FROM sync_targets")
 
     # A run that has begun is not waited for beyond the time, however slow Stripe is, and goes on.
     await path.stripe.fail("/v1/*", method="GET", latency_s=1.0, times=1)
-    slow = await sync_user(path.context, path.syncer, "acme", "u_1", ANNA, within_s=0.5)
+    slow = (await sync_user(path.context, path.syncer, "acme", "u_1", ANNA, within_s=0.5)).user
     assert (slow.settled, slow.changes) == (False, ())
     assert not await path.is_granted()
     async with asyncio.timeout(10):

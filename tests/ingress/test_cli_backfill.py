@@ -55,6 +55,7 @@ async def test_the_whole_way_from_a_dry_run_to_the_end_of_the_import(
     left.write_text(left.read_text().replace(",,", ",u_30,"))
     done = msgspec.json.decode(await tell("--project", "acme", "--map", str(left), "--json"))
     assert (done["counts"]["linked"], done["counts"]["unmapped"]) == (1, 0)
+    assert set(done) == {"import_id", "project", "state", "stage", "counts", "error"}
     answers.write_text("user_id,feature,granted\nu_1,export,true\nu_7,export,true\nu_30,export,true\n")
     said = await tell("compare", str(answers), "--project", "acme", code=1)
     assert "3 answers of 3 users: 2 differ. 0 users are unknown here." in said

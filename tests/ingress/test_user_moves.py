@@ -38,6 +38,11 @@ async def test_a_user_is_renamed_merged_and_erased_through_the_door(settings: Se
             assert (refused.status_code, refused.json()["code"]) == (409, "subscriptions_doubled")
             merged = await post("merge", "k3", user_id="u_10", into_user_id="u_2", even_if_doubled=True)
             assert merged.json()["moved"]["subscriptions"] == 1
+            synced = await post("u_2/sync", "k5")
+            assert (synced.status_code, len(synced.json()["customers"])) == (200, 2)
+            assert [one.url for one in (merged, synced) if "owed" in one.json()] == [], (
+                "ids that mean nothing"
+            )
             exported = await client.get(f"{ADMIN}/u_2/export", params=PROJECT)
             assert len(exported.json()["subscriptions"]) == 2
 
