@@ -1,7 +1,7 @@
 r"""The only home of the data in Redis: copies of answers for readers, and the messages that end them.
 
 Nothing here is the truth: losing all of it costs a read of Postgres, never an answer. Redis never sees a
-user's id (a key is a hash), and never holds a caller up: every call ends within `TIMEOUT_S`, and after a
+user's id (a key is a hash), and never holds a caller up: every call ends within `timeout_s`, and after a
 failure Redis is left alone for `PAUSE_S`.
 
 An entry is `{first_version} {catalog_version}\n{CachedSet as JSON}`, so that a script can compare versions
@@ -33,7 +33,7 @@ log = get_logger()
 
 #: What a hanging Redis may add to one read, in seconds. Postgres answers in a few milliseconds instead.
 TIMEOUT_S = 0.25
-#: After a failure Redis is not asked for so long, or every read of an outage would pay TIMEOUT_S.
+#: After a failure Redis is not asked for so long, or every read of an outage would pay the timeout.
 PAUSE_S = 1.0
 #: More than the reads that miss at one moment; a worker's store needs one.
 MAX_CONNECTIONS = 16
@@ -108,11 +108,12 @@ def cache_key(project: str, user_id: str, app: str) -> str:
 class Cache:
     """Answers and messages in one Redis database; made without touching it, every failure is Unavailable."""
 
-    def __init__(self, url: str, *, stale_s: float = 900.0) -> None:
-        """`stale_s`: how long an entry is kept; 15 minutes is the oldest answer anybody may give."""
+    def __init__(self, url: str, *, stale_s: float = 900.0, timeout_s: float = TIMEOUT_S) -> None:
+        """`stale_s`: how long an entry is kept, the oldest answer anybody may give. `timeout_s`: of a call."""
         self._url = url
         self._keep_ms = int(stale_s * 1000)
-        self._client = _connect(url, MAX_CONNECTIONS)
+        self._timeout_s = timeout_s
+        self._client = _connect(url, MAX_CONNECTIONS, timeout_s)
         # Messages ignore database numbers; two deployments on one server must not hear each other.
         self._channel = f"th:changed:{self._client.connection_pool.connection_kwargs.get('db', 0)}"
         self._closed_until = 0.0
@@ -211,7 +212,7 @@ class Cache:
             metrics.cache_calls.labels("skipped").inc()
             raise Unavailable("Redis failed a moment ago and is not asked again yet", code="cache_away")
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await call(self._client)
         except AWAY as error:
             metrics.cache_calls.labels("failed").inc()
@@ -235,7 +236,7 @@ class Cache:
     async def _subscription(self) -> AsyncIterator[PubSub]:
         # A connection of its own: the library would reconnect a shared one silently, and a gap that
         # nobody notices is an invalidation that nobody gets.
-        client = _connect(self._url, 1)
+        client = _connect(self._url, 1, self._timeout_s)
         subscription = client.pubsub()
         try:
             async with asyncio.timeout(HEARTBEAT_S):
@@ -303,13 +304,13 @@ def _head_key(project: str) -> str:
     return f"th:head:{project}"
 
 
-def _connect(url: str, max_connections: int) -> "redis.Redis":
+def _connect(url: str, max_connections: int, timeout_s: float) -> "redis.Redis":
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
-        timeout=TIMEOUT_S,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         # One attempt: Postgres is the second one, and a listener must hear of every break.
         retry=Retry(NoBackoff(), 0),
         protocol=2,

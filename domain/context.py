@@ -58,7 +58,9 @@ async def open_context(process: Process, settings: Settings) -> AsyncIterator[Co
         stack.push_async_callback(database.close)
         cache = None
         if process in WITH_CACHE and settings.cache_url:
-            cache = Cache(settings.cache_url.reveal())
+            cache = Cache(
+                settings.cache_url.reveal(), stale_s=settings.stale_s, timeout_s=settings.cache_timeout_s
+            )
             stack.push_async_callback(cache.close)
         stripe = None
         if process in WITH_STRIPE:

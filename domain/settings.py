@@ -109,6 +109,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: A read entry is fresh for so long after its bytes left Postgres, and kept (marked stale) for stale_s.
     fresh_s: float = 10.0
     stale_s: float = 900.0
+    #: What a Redis that hangs may add to one read; Postgres answers in a few milliseconds instead.
+    cache_timeout_s: float = 0.25
     #: Requests per second of one API key to one process, with a burst of five seconds' worth; and
     #: wrong API keys per second from one address, with a burst of 20. 0: unlimited.
     read_rate: float = 1000.0

@@ -16,6 +16,7 @@ import redis.asyncio as redis
 from deploy.local.valkey import running_valkey
 from domain import cache as cache_module
 from domain.cache import Cache, CatalogChanged, KeyRevoked, Message, SetChanged, cache_key
+from domain.context import open_context
 from domain.errors import Unavailable
 from domain.model import CachedSet, StoredSegment, StoredSet
 from domain.settings import Settings
@@ -177,6 +178,15 @@ async def test_no_user_id_reaches_redis(cache: Cache, settings: Settings) -> Non
             assert b"canary-user" not in key
             assert b"canary-user" not in (await client.get(key) or b"")
             assert 0 < await client.pttl(key) <= 900_000
+
+
+async def test_an_entry_is_kept_as_long_as_the_operator_lets_answers_be_stale(settings: Settings) -> None:
+    patient = msgspec.structs.replace(settings, stale_s=3600.0)
+    async with open_context("read", patient) as context:
+        assert context.cache is not None
+        await context.cache.store([(KEY, make_cached())])
+    async with redis.Redis.from_url(settings.cache_url.reveal()) as client:
+        assert 900_000 < await client.pttl(KEY) <= 3_600_000
 
 
 def test_keys_tell_their_parts_apart() -> None:
