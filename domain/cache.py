@@ -109,7 +109,7 @@ class Cache:
     """Answers and messages in one Redis database; made without touching it, every failure is Unavailable."""
 
     def __init__(self, url: str, *, stale_s: float = 900.0, timeout_s: float = TIMEOUT_S) -> None:
-        """`stale_s`: how long an entry is kept, the oldest answer anybody may give. `timeout_s`: of a call."""
+        """`stale_s`: how long an entry is kept, the oldest anybody may answer. `timeout_s`: of a call."""
         self._url = url
         self._keep_ms = int(stale_s * 1000)
         self._timeout_s = timeout_s
