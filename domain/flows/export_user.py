@@ -8,9 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
+from domain.errors import Broken
+from domain.flows.name_user import refuse_moved
 from domain.flows.record_action import Operator, record_action
 from domain.flows.show_user import UserAnswers, answers_of, require_user
-from domain.store import customers, exports
+from domain.store import customers, exports, moves
+from domain.store.moves import Told
 from domain.store.session import Connection
 from domain.telemetry import get_logger
 
@@ -21,6 +24,21 @@ _decode = msgspec.json.decode
 
 #: Column → value: times RFC 3339, money in minor units. docs/operations.md explains each list.
 Row = dict[str, Any]
+
+
+class EarlierUser(Struct, frozen=True, kw_only=True):
+    """What was told and done under an id that was merged into the user, in the time before."""
+
+    user_key: int
+    #: An earlier merge: what was told under the key before that is another's. None: there was none.
+    after: datetime | None
+    #: The merge.
+    until: datetime
+    entitlement_history: list[Row]
+    entitlement_changes: list[Row]
+    actions: list[Row]
+    reconciliations: list[Row]
+    drifts: list[Row]
 
 
 class ExportedUser(Struct, frozen=True, kw_only=True):
@@ -63,6 +81,8 @@ class ExportedUser(Struct, frozen=True, kw_only=True):
     #: Reconciliations of this user alone.
     reconciliations: list[Row]
     drifts: list[Row]
+    #: What was told under ids that were merged into this user.
+    earlier: list[EarlierUser]
     #: Deliveries of Stripe and wishes of our own; `payload` null: expired, or none.
     events: list[Row]
 
@@ -72,12 +92,14 @@ async def export_user(context: Context, project: str, user_id: str, operator: Op
 
     Raises:
         Unknown: there is no such project or user.
+        Conflict: all that the user had is another's.
         Unavailable: Postgres is away.
     """
     async with context.database.transaction() as connection:
         known = await require_user(connection, project, user_id)
         # Whoever writes something of a user holds this lock: the lists belong together.
         user = await customers.lock_user(connection, known.user_key)
+        await refuse_moved(connection, project, user.user_key)
         now = await context.now(connection)
         await record_action(
             connection,
@@ -89,9 +111,11 @@ async def export_user(context: Context, project: str, user_id: str, operator: Op
             reason=None,
             details={},
         )
+        own, *earlier = await moves.list_told(connection, project, user.user_key)
         sections = {
             name: await exports.list_section(connection, name, project, user.user_key)
             for name in exports.SECTIONS
+            if name not in exports.TOLD
         }
         exported = ExportedUser(
             project=project,
@@ -100,10 +124,31 @@ async def export_user(context: Context, project: str, user_id: str, operator: Op
             exported_at=now,
             answers=await answers_of(connection, project, user.user_key, user.clock_at or now),
             events=await _events(connection, project, user.user_key),
+            earlier=[await _earlier(connection, project, one) for one in earlier],
             **sections,
+            **await _told(connection, project, own),
         )
     log.info("user_exported", user_key=exported.user_key, actor=operator.actor)
     return exported
+
+
+async def _told(connection: Connection, project: str, told: Told) -> dict[str, list[Row]]:
+    """Whoever had the id before, and was merged away, is not the user's to read of."""
+    time = (told.after, told.until)
+    return {
+        name: await exports.list_told(connection, name, project, told.user_key, time) for name in exports.TOLD
+    }
+
+
+async def _earlier(connection: Connection, project: str, told: Told) -> EarlierUser:
+    if told.until is None:
+        raise Broken(f"user_key {told.user_key} was merged away, and no row of the audit log says when")
+    return EarlierUser(
+        user_key=told.user_key,
+        after=told.after,
+        until=told.until,
+        **await _told(connection, project, told),
+    )
 
 
 async def _events(connection: Connection, project: str, user_key: int) -> list[Row]:

@@ -12,7 +12,7 @@ from domain.flows.read_catalog import Head
 from domain.model import EntitlementSet, Facts, StoredSet
 from domain.rules.entitlements import compute
 from domain.rules.timeline import decode_timeline, segment_at
-from domain.store import customers, entitlements, happenings, traces
+from domain.store import customers, entitlements, happenings, moves, traces
 from domain.store.customers import UserRow
 from domain.store.happenings import Happening
 from domain.store.session import Connection
@@ -38,6 +38,8 @@ class ShownUser(Struct, frozen=True, kw_only=True):
     project: str
     user_id: str
     user_key: int
+    #: Who has what this one had, by a rename or merge; None: nobody, or things came to this id since.
+    moved_to: str | None
     customers: list[LinkedCustomer]
     #: By app; version 0: nothing is stored, and the catalog's defaults are read.
     answers: list[UserAnswers]
@@ -62,10 +64,12 @@ async def show_user(context: Context, project: str, user_id: str, *, limit: int 
         seen = await happenings.list_happenings(
             connection, project, user.user_key, before=None, limit=limit + 1
         )
+        holder = await moves.find_holder(connection, project, user.user_key)
         return ShownUser(
             project=project,
             user_id=user_id,
             user_key=user.user_key,
+            moved_to=None if holder is None else holder.user_id,
             customers=await traces.list_customers(connection, project, user.user_key),
             answers=await answers_of(connection, project, user.user_key, now),
             timeline=seen[:limit][::-1],

@@ -1,5 +1,6 @@
 """Everything that our rows say of one user, as JSON rows: for an operator who is asked what is held."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -60,6 +61,16 @@ SECTIONS: dict[str, tuple[str, str]] = {
 }
 
 
+#: Sections of what was told and done, which stays under the key that it was told under, with their times.
+TOLD = {
+    "entitlement_history": "recorded_at",
+    "entitlement_changes": "recorded_at",
+    "actions": "at",
+    "reconciliations": "started_at",
+    "drifts": "seen_at",
+}
+
+
 class HeldEvent(Struct, frozen=True, kw_only=True):
     #: Everything but the payload, as JSON.
     row: str
@@ -76,6 +87,24 @@ async def list_section(
         f"SELECT coalesce(json_agg(to_jsonb(t) {_LEFT_OUT} ORDER BY {order}), '[]')::text FROM {rows}",
         project,
         user_key,
+    )
+    return _decode(found)
+
+
+async def list_told(
+    connection: Connection, section: str, project: str, user_key: int, time: tuple[datetime | None, ...]
+) -> list[dict[str, Any]]:
+    """The rows of a section of TOLD that are later than the one instant, and not than the other."""
+    rows, order = SECTIONS[section]
+    column = TOLD[section]
+    found = await connection.fetchval(
+        f"""
+        SELECT coalesce(json_agg(to_jsonb(t) {_LEFT_OUT} ORDER BY {order}), '[]')::text FROM {rows}
+          AND ($3::timestamptz IS NULL OR {column} > $3) AND ($4::timestamptz IS NULL OR {column} <= $4)
+        """,
+        project,
+        user_key,
+        *time,
     )
     return _decode(found)
 

@@ -55,6 +55,11 @@ _OF_USER = """
         FROM entitlement_history WHERE project = $1 AND user_key = $2
     UNION ALL SELECT at, 'action', action, concat_ws(' ', 'by', actor || ':', reason)
         FROM audit_log WHERE project = $1 AND user_key = $2
+    UNION ALL SELECT a.at, 'action', a.action,
+           concat_ws(' ', 'what it had became', to_json(u.user_id) || '''s, by', a.actor || ':', a.reason)
+        FROM audit_log a JOIN users u ON u.user_key = a.user_key
+        WHERE a.project = $1 AND a.user_key <> $2 AND a.action IN ('user.merge', 'user.rename')
+          AND $2::text IN (a.details ->> 'from', a.details ->> 'old_id_is_of')
     UNION ALL SELECT received_at, 'event', event_id, concat_ws(', ', type, state, e.reason)
         FROM stripe_customers c JOIN webhook_events e
              ON e.target_kind = 'customer' AND e.target_ref = c.stripe_customer_id

@@ -5,6 +5,7 @@ The caller holds the locks of all customers and of both users. Every function is
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -201,18 +202,63 @@ async def find_holder(connection: Connection, project: str, user_key: int) -> Lo
 
 
 async def part_from_former(connection: Connection, table: str, project: str, user_key: int) -> None:
-    """What was answered under this id until it was merged away was another's, whose things went."""
+    """What was answered under this id until it was merged away was another's, whose things went.
+
+    Of others who were merged into it since, it keeps what it was answered.
+    """
     await connection.execute(
         f"""
         DELETE FROM {table} t USING (
             SELECT app, max(version) AS version FROM entitlement_history
-            WHERE project = $1 AND user_key = $2 AND cause = 'merge' GROUP BY app
+            WHERE project = $1 AND user_key = $2 AND cause = 'merge' AND recorded_at <= (
+                SELECT max(at) FROM audit_log
+                WHERE action = 'user.merge' AND project = $1 AND (details ->> 'from')::bigint = $2
+            )
+            GROUP BY app
         ) merged
         WHERE t.project = $1 AND t.user_key = $2 AND t.app = merged.app AND t.version < merged.version
         """,
         project,
         user_key,
     )
+
+
+class Told(Struct, frozen=True):
+    """A time in which whatever was told under a user's key was told of one and the same holder."""
+
+    user_key: int
+    #: The merge by which what was told before went to be another's; None: there was none.
+    after: datetime | None
+    #: The merge by which it came to the holder; None: the holder's own key.
+    until: datetime | None
+
+
+async def list_told(connection: Connection, project: str, user_key: int) -> list[Told]:
+    """What was told of this user, its own key first, then the keys that were merged into it, newest first.
+
+    Somebody may use an id again after it was merged away: a key counts for a time, and may do so twice.
+    """
+    rows = await connection.fetch(
+        """
+        WITH RECURSIVE merges AS (
+            SELECT id, at, (details ->> 'from')::bigint AS source, user_key AS target
+            FROM audit_log WHERE action = 'user.merge' AND project = $1
+        ), told AS (
+            SELECT $2::bigint AS user_key, NULL::bigint AS until,
+                   (SELECT max(id) FROM merges WHERE source = $2) AS after
+            UNION ALL
+            SELECT m.source, m.id, (SELECT max(b.id) FROM merges b WHERE b.source = m.source AND b.id < m.id)
+            FROM told t JOIN merges m ON m.target = t.user_key
+                 AND m.id > coalesce(t.after, 0) AND (t.until IS NULL OR m.id < t.until)
+        )
+        SELECT t.user_key, a.at AS after, u.at AS until
+        FROM told t LEFT JOIN merges a ON a.id = t.after LEFT JOIN merges u ON u.id = t.until
+        ORDER BY t.until DESC NULLS FIRST
+        """,
+        project,
+        user_key,
+    )
+    return [Told(**row) for row in rows]
 
 
 async def forget_holder(connection: Connection, project: str, user_key: int) -> None:

@@ -80,7 +80,7 @@ async def sync_one_user(call: Call[NoQuery, None]) -> Response:
     scope="admin:read",
     of="project",
     answers={200: ExportedUser},
-    refuses=("unknown_project", "unknown_user"),
+    refuses=("unknown_project", "unknown_user", "user_moved"),
     names=NAMES,
     example=Example(path={"user": "u_example"}),
 )

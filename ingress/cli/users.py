@@ -1,5 +1,7 @@
 """`tollhouse users`: one user as operators see it, and everything that is held of it."""
 
+import shlex
+
 import click
 import msgspec
 
@@ -88,7 +90,16 @@ def _print_user(shown: ShownUser) -> None:
     )
     if shown.has_older:
         click.echo("There is more before that: raise --limit.", err=True)
-    say(f"\nNext: tollhouse explain {shown.user_id} --project {shown.project}")
+    say(f"\n{_next(shown)}")
+
+
+def _next(shown: ShownUser) -> str:
+    if shown.moved_to is None:
+        return f"Next: tollhouse explain {shlex.quote(shown.user_id)} --project {shown.project}"
+    return (
+        f"What it had is another id's since a rename or merge.\n"
+        f"Next: tollhouse users show {shlex.quote(shown.moved_to)} --project {shown.project}"
+    )
 
 
 def _print_synced(synced: SyncedUser) -> None:

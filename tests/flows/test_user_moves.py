@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain.errors import Conflict, Invalid, Unknown
@@ -11,6 +12,7 @@ from domain.flows.checkout import Item, Wish, open_checkout
 from domain.flows.claim_checkout import claim_checkout
 from domain.flows.commit import VerdictChanged, Work, commit
 from domain.flows.erase_user import ErasedUser, EraseWish, erase_user
+from domain.flows.export_user import export_user
 from domain.flows.fetch import fetch
 from domain.flows.grant import GrantWish, grant
 from domain.flows.judge import judge
@@ -18,7 +20,9 @@ from domain.flows.lookup import Lookup
 from domain.flows.merge_users import MergedUsers, MergeWish, merge_users
 from domain.flows.record_action import Operator
 from domain.flows.rename_user import RenamedUser, RenameWish, rename_user
+from domain.flows.show_user import show_user
 from domain.flows.vanishing import Vanishing
+from domain.model import Subscription
 from domain.store import inbox, targets
 from domain.store.moves import MOVED, STAYING
 from domain.store.tables import metadata
@@ -251,6 +255,56 @@ async def test_an_earlier_id_that_somebody_uses_again_is_theirs_and_what_moved_i
     (own,) = (await path.facts("u_a")).subscriptions
     assert own.subscription_id in left
     assert (await erase(path, "u_a")).state == "erased"
+
+
+async def test_what_was_told_under_an_id_is_shown_and_exported_as_whose_it_was_then(path: EventPath) -> None:
+    await path.buy(await path.make_customer("u_a"))
+    for user in ("u_b", "u_c", "u_x"):
+        await promise(path, user, "seats", 1)
+    await post(path)
+    (first,) = (await path.facts("u_a")).subscriptions
+    keys = {row["user_id"]: row["user_key"] for row in await path.rows("SELECT user_id, user_key FROM users")}
+    told = len(await path.rows("SELECT 1 FROM entitlement_history WHERE user_key = $1", keys["u_a"]))
+    await merge(path, "u_a", "u_b")
+    shown = await show_user(path.context, "acme", "u_a")
+    assert (shown.moved_to, shown.timeline[-1].id) == ("u_b", "user.merge")
+    assert shown.timeline[-1].said == 'what it had became "u_b"\'s, by cli:anna: one person'
+    with pytest.raises(Conflict, match="'u_b'") as refused:
+        await export_user(path.context, "acme", "u_a", ANNA)
+    assert refused.value.code == "user_moved"
+    exported = await export_user(path.context, "acme", "u_b", ANNA)
+    (earlier,) = exported.earlier
+    assert (earlier.user_key, earlier.after) == (keys["u_a"], None)
+    assert len(earlier.entitlement_history) == told + len(APPS), "and the answers of the merge itself"
+    assert [one["action"] for one in exported.actions] == ["grant.create", "user.merge", "user.export"]
+
+    # A stranger comes to have the id, buys, and takes in another user.
+    await path.buy(await path.make_customer("u_a"))
+    await post(path)
+    (second,) = (await path.facts("u_a")).subscriptions
+    await merge(path, "u_x", "u_a")
+    assert (await show_user(path.context, "acme", "u_a")).moved_to is None
+    assert await exported_of(path, "u_a", first, second) == ([keys["u_x"]], [second])
+    assert await exported_of(path, "u_b", first, second) == ([keys["u_a"]], [first])
+
+    # What the first one had goes on, and the stranger's merge takes nothing of it along.
+    await merge(path, "u_b", "u_c")
+    await rename(path, "u_c", "u_d")
+    assert (await show_user(path.context, "acme", "u_c")).moved_to == "u_d"
+    assert await exported_of(path, "u_d", first, second) == ([keys["u_b"], keys["u_a"]], [first])
+    own = (await export_user(path.context, "acme", "u_a", ANNA)).entitlement_history
+    await erase(path, "u_d")
+    assert (await export_user(path.context, "acme", "u_a", ANNA)).entitlement_history == own
+    assert first.subscription_id not in await told_of(path, "u_a")
+
+
+async def exported_of(
+    path: EventPath, user_id: str, *among: Subscription
+) -> tuple[list[int], list[Subscription]]:
+    """The earlier keys of a user's export, and which of these subscriptions it names anywhere."""
+    exported = await export_user(path.context, "acme", user_id, ANNA)
+    text = msgspec.json.encode(exported).decode()
+    return [one.user_key for one in exported.earlier], [one for one in among if one.subscription_id in text]
 
 
 async def read_but_not_commit(path: EventPath, target_id: int) -> Work:
