@@ -92,6 +92,8 @@ def fail(error: TollhouseError, *, as_json: bool) -> NoReturn:
         click.secho(_printable(f"tollhouse: {error.detail}"), err=True)
         for field in fields:
             click.secho(_printable(f"  {_as_written(field['field'])}: {field['detail']}"), err=True)
+        if isinstance(error, Unavailable) and "tollhouse " not in error.detail:
+            click.secho("  Next: `tollhouse doctor` says what is in the way.", err=True)
     sys.exit(exit_code(error))
 
 

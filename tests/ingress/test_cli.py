@@ -68,6 +68,7 @@ def test_a_database_that_is_away_ends_with_the_code_for_trying_again() -> None:
     done = call(None, "migrate", "--json", TOLLHOUSE_DATABASE_URL=away)
     assert done.returncode == 3
     assert msgspec.json.decode(done.stdout)["error"]["code"] == "unavailable"
+    assert "`tollhouse doctor`" in call(None, "migrate", TOLLHOUSE_DATABASE_URL=away).stderr
 
 
 def test_migrate_on_a_migrated_database_has_nothing_to_do(settings: Settings) -> None:

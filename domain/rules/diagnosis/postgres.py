@@ -25,6 +25,8 @@ REFUSALS = {
     "InvalidAuthorizationSpecificationError": "let pg_hba.conf admit this role from here, or correct "
     "TOLLHOUSE_DATABASE_URL",
     "InvalidCatalogNameError": "create the database that TOLLHOUSE_DATABASE_URL names, or correct the name",
+    "ClientConfigurationError": "correct the options in TOLLHOUSE_DATABASE_URL: sslmode=verify-full wants "
+    "the authority's certificate too, as sslrootcert=FILE",
     "TooManyConnectionsError": "raise max_connections of Postgres, or end what holds its connections",
     "ProtocolViolationError": "connect to Postgres itself or to a pooler in session mode: what answers at "
     "TOLLHOUSE_DATABASE_URL refuses what a session of ours sets",

@@ -52,6 +52,7 @@ def test_the_first_failed_check_is_what_to_do_first_and_a_warning_only_without_o
         (postgres_rules.judge_refusal("… InvalidPasswordError"), "failed", "role or password"),
         (postgres_rules.judge_refusal("… InvalidCatalogNameError"), "failed", "create the database"),
         (postgres_rules.judge_refusal("… ProtocolViolationError"), "failed", "session mode"),
+        (postgres_rules.judge_refusal("… ClientConfigurationError"), "failed", "sslrootcert=FILE"),
         (postgres_rules.judge_refusal("… ConnectionRefusedError"), "failed", "start Postgres"),
         (postgres_rules.judge_tls("postgresql://u:p@db:5432/t", None), "warning", "sslmode=verify-full"),
         (postgres_rules.judge_tls("postgresql://u:p@127.0.0.1/t", None), "ok", ""),
