@@ -1020,14 +1020,22 @@ job_runs = Table(
     Column("ran_by", Text, nullable=False, comment="host and process"),
     Column("asked_by", Text, comment="the operator who wanted it; null: the clock"),
     Column("started_at", INSTANT, nullable=False),
-    Column("ended_at", INSTANT, nullable=False),
+    Column("ended_at", INSTANT, comment="null: under way"),
     Column("turns", Integer, nullable=False, comment="that ended alike within a minute, in one row"),
-    Column("duration_s", DOUBLE_PRECISION, nullable=False, comment="of all its turns together"),
+    Column(
+        "duration_s",
+        DOUBLE_PRECISION,
+        nullable=False,
+        comment="of all its turns together; under way: until it was last told of",
+    ),
     Column("done", BigInteger, nullable=False, comment="by all its turns together"),
     Column("error", Text, comment="null: it went well"),
+    Column("ended_by", Text, comment="the leader that found it left by another; null: who ran it ended it"),
+    CheckConstraint("ended_at IS NOT NULL OR (error IS NULL AND ended_by IS NULL)", name="under_way"),
     Index("job_runs_job_idx", "job", "started_at", "run_id"),
     Index("job_runs_started_idx", "started_at", "run_id"),
-    comment="Turns of jobs that did something, failed or were asked for; the others leave no row",
+    Index("job_runs_under_way_idx", "job", postgresql_where=text("ended_at IS NULL")),
+    comment="Turns of jobs that did something, failed, were asked for or took seconds; others leave no row",
 )
 
 change_feed_floors = Table(
