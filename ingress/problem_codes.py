@@ -74,6 +74,9 @@ CODES: dict[str, Code] = {
     "lines_invalid": Code(None, "lines of an import's file cannot be", _TERMINAL),
     "key_ended": Code(409, "the key is over already", "make a new one"),
     "reconciliation_running": Code(409, "one pass at a time, and one is running", "wait for its end"),
+    "reconciliation_ended": Code(
+        409, "the pass has ended by itself", "nothing is to be given up: look at it"
+    ),
     "not_dead": Code(409, "it went on during the call: nothing was done", "look again"),
     "change_scheduled": Code(
         409, "a change waits for the end of the period", "change, cancel or resume the subscription here"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import ObjectMissing, Rejected
+from domain.errors import Conflict, ObjectMissing, Rejected
 from domain.flows.adopt import adopt
 from domain.flows.lost_moves import find_lost_moves
 from domain.flows.read_budget import noting_429, patient_budget
@@ -89,7 +89,7 @@ async def recover(
     operator's action are passed over.
 
     Raises:
-        Conflict: another process carries out a reconciliation.
+        Conflict: another process carries out a reconciliation, or has seen this one fail or be given up.
         Unavailable: Postgres or Stripe is away.
     """
     if lost_since is None:
@@ -104,6 +104,11 @@ async def recover(
     run = await begin(context, Wish(is_full=True), operator, reason="after a restore")
     await see_through(context, run.id, progress=show)
     detail = await show_run(context, None, run.id)
+    if detail.run.state != "done":
+        raise Conflict(
+            f"{run.id}, the reconciliation of this recovery, did not come to its end ({detail.run.state}: "
+            f"{detail.run.error}), so readers must wait: mend that, and run the same command again."
+        )
     adopted = await _adopt_lost(context, detail, operator, lost_since)
     owed = await _sync_everything(context)
     lost = await find_lost(context, logs)

@@ -122,11 +122,14 @@ async def list_runs(
 
 
 async def last_full_start(connection: Connection) -> datetime | None:
-    """When the newest full pass over everything that repairs began; None: there was none."""
+    """When the newest full pass over everything that repairs began; None: there was none.
+
+    One that was given up counts: begun anew at once, it would come to what it was given up for.
+    """
     return await connection.fetchval(  # type: ignore[no-any-return]
         """
         SELECT max(started_at) FROM reconciliation_runs
-        WHERE project IS NULL AND is_full AND NOT is_check AND state <> 'abandoned'
+        WHERE project IS NULL AND is_full AND NOT is_check
         """
     )
 
@@ -193,6 +196,25 @@ async def end_run(
         state,
         error,
     )
+    return await _forget_unended(connection, run_id, status)
+
+
+async def abandon_run(connection: Connection, run_id: str, error: str) -> bool:
+    """Ended whoever is at it, who can move it no more. False: it was not running."""
+    status = await connection.execute(
+        """
+        UPDATE reconciliation_runs SET state = 'abandoned', error = $2, ended_at = clock_timestamp(),
+            lease_token = NULL, lease_until = NULL
+        WHERE run_id = $1 AND state = 'running'
+        """,
+        run_id,
+        error,
+    )
+    return await _forget_unended(connection, run_id, status)
+
+
+async def _forget_unended(connection: Connection, run_id: str, status: str) -> bool:
+    """What a run that was ended had seen, and had not looked at twice."""
     if rows_changed(status) == 0:
         return False
     await connection.execute("DELETE FROM reconciliation_seen WHERE run_id = $1", run_id)

@@ -1,13 +1,14 @@
-"""`POST /api/v1/admin/reconciliation`, `GET …/runs` and `GET …/runs/{id}`: passes and what they named."""
+"""`/api/v1/admin/reconciliation`, its `/runs`, `/runs/{id}` and `…/abandon`: passes and what they named."""
 
 from starlette.responses import Response
 
-from domain.flows.reconcile import Run, RunDetail, RunPage, Wish, begin, list_runs, show_run
+from domain.flows.reconcile import Run, RunDetail, RunPage, Wish, abandon, begin, list_runs, show_run
 from ingress.operation import Call, Example, operation
 from ingress.repeating import answer_once
 from ingress.wire import NoQuery, PageQuery, UserId, WireStruct
 
 PATH = "/api/v1/admin/reconciliation"
+NAMES = {"id": "The run's id, run_…"}
 
 
 class ReconcileBody(WireStruct, frozen=True):
@@ -44,6 +45,43 @@ async def start_reconciliation(call: Call[NoQuery, ReconcileBody]) -> Response:
     )
 
 
+class AbandonBody(WireStruct, frozen=True):
+    #: Left out: none is kept.
+    reason: str | None = None
+
+
+@operation(
+    "POST",
+    f"{PATH}/runs/{{id}}/abandon",
+    summary="Give a pass up, so that another can begin",
+    says=(
+        "For one that can never end. What it has named and repaired stays; a process that is at it stops at "
+        "its next step. Said twice it changes nothing."
+    ),
+    scope="admin:write",
+    of="all",
+    answers={200: Run},
+    refuses=("unknown_run", "reconciliation_ended", "reason_invalid"),
+    names=NAMES,
+    is_acting=True,
+    is_repeatable=True,
+    example=Example(path={"id": "{run_id}"}, body={"reason": "Stripe refuses the list of disputes"}),
+)
+async def abandon_reconciliation(call: Call[NoQuery, AbandonBody]) -> Response:
+    """200 with the run, which is over."""
+    return await answer_once(
+        call,
+        lambda attempt: abandon(
+            call.context,
+            call.path["id"],
+            call.operator,
+            project=call.project_or_all,
+            reason=call.body.reason,
+            keep=attempt.keep,
+        ),
+    )
+
+
 @operation(
     "GET",
     f"{PATH}/runs",
@@ -70,7 +108,7 @@ async def get_reconciliation_runs(call: Call[PageQuery, None]) -> Response:
     of="all",
     answers={200: RunDetail},
     refuses=("unknown_run",),
-    names={"id": "The run's id, run_…"},
+    names=NAMES,
     example=Example(path={"id": "{run_id}"}),
 )
 async def get_reconciliation_run(call: Call[NoQuery, None]) -> Response:
@@ -78,4 +116,9 @@ async def get_reconciliation_run(call: Call[NoQuery, None]) -> Response:
     return call.answer(await show_run(call.context, call.project_or_all, call.path["id"]))
 
 
-ROUTES = [start_reconciliation, get_reconciliation_runs, get_reconciliation_run]
+ROUTES = [
+    start_reconciliation,
+    abandon_reconciliation,
+    get_reconciliation_runs,
+    get_reconciliation_run,
+]

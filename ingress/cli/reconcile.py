@@ -9,6 +9,7 @@ from domain.flows.reconcile import (
     Drift,
     RunDetail,
     Wish,
+    abandon,
     begin,
     find_unattended,
     list_runs,
@@ -21,6 +22,8 @@ from ingress.cli.terminal import command, json_option, opened, print_json, print
 
 #: Of a check that found something; 1 to 3 say that the command itself failed.
 EXIT_DRIFT = 4
+#: Of a pass that another process saw fail, or that an operator gave up meanwhile.
+EXIT_UNENDED = 1
 
 
 @click.command()
@@ -34,6 +37,13 @@ EXIT_DRIFT = 4
 )
 @click.option("--runs", "is_list", is_flag=True, help="List the newest runs instead.")
 @click.option("--run", "run_id", help="Show what this run has named, instead.")
+@click.option(
+    "--abandon",
+    "is_abandoned",
+    is_flag=True,
+    help="Give up the running pass (or --run) instead: it cannot end.",
+)
+@click.option("--reason", help="Why it is given up, for the audit log and the run.")
 @json_option
 @command
 async def reconcile(
@@ -44,14 +54,19 @@ async def reconcile(
     full: bool,
     is_list: bool,
     run_id: str | None,
+    is_abandoned: bool,
+    reason: str | None,
     as_json: bool,
 ) -> None:
     """Compare Stripe with the mirror, the mirror with the answers, the answers with the cache.
 
     What differs twice is named. What Stripe can tell is read again through an internal event, which a worker
     takes within seconds; for the rest the command to use is said. Reads within the budget of the background.
-    A pass that a dead process left behind is carried on first.
+    A pass that a dead process left behind is carried on first. One at a time: --abandon ends what cannot end.
     """
+    if is_abandoned:
+        await _give_up(project, run_id, reason, as_json=as_json)
+        return
     if is_list or run_id is not None:
         await _look_back(project, run_id, as_json=as_json)
         return
@@ -62,8 +77,20 @@ async def reconcile(
         print_json(detail)
     else:
         _print(detail)
+    if detail.run.state != "done":
+        sys.exit(EXIT_UNENDED)
     if check and detail.drifts:
         sys.exit(EXIT_DRIFT)
+
+
+async def _give_up(project: str | None, run_id: str | None, reason: str | None, *, as_json: bool) -> None:
+    async with opened() as context:
+        run = await abandon(context, run_id, this_operator(), project=project, reason=reason)
+    if as_json:
+        print_json(run)
+        return
+    say(f"{run.id} is over at {run.stage}, {run.error}. What it named and repaired stays.")
+    say("Next: mend what kept it from its end, then tollhouse reconcile. The nightly pass comes by itself.")
 
 
 async def _look_back(project: str | None, run_id: str | None, *, as_json: bool) -> None:
@@ -98,6 +125,7 @@ async def _run(context: Context, wish: Wish) -> RunDetail:
     with progress("comparing") as show:
         left = await find_unattended(context)
         if left is not None:
+            click.echo(f"{left} goes on first; `tollhouse reconcile --abandon` gives it up.", err=True)
             await see_through(context, left, progress=show)
         run = await begin(context, wish, this_operator())
         await see_through(context, run.id, progress=show)
@@ -107,7 +135,7 @@ async def _run(context: Context, wish: Wish) -> RunDetail:
 def _print(detail: RunDetail) -> None:
     counts = detail.run.counts
     if detail.run.error is not None:
-        say(f"{detail.run.id} failed: {detail.run.error}")
+        say(f"{detail.run.id} {detail.run.state}: {detail.run.error}")
     click.echo(
         f"{detail.run.id}: {counts.compared} compared ({counts.pending} wait for their events), "
         f"{counts.foreign} of others, {counts.reads} reads of Stripe: "

@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "run_one_job": ({"job": "reconcile"}, {}, "job.run"),
     "resume_one_job": ({"job": "reconcile"}, {"reason": "it is over"}, "job.resume"),
     "start_reconciliation": ({}, {"check": True}, "reconciliation.start"),
+    "abandon_reconciliation": ({"id": "{id}"}, {"reason": "it cannot end"}, "reconciliation.abandon"),
     "rename_one_user": ({"user": "u_8"}, {"new_user_id": "u_80", "reason": "new login"}, "user.rename"),
     "merge_two_users": (
         {},
@@ -78,7 +79,7 @@ COMMANDS: dict[str, set[str]] = {
     "scheduler pause": {"job.pause"},
     "scheduler resume": {"job.resume"},
     "scheduler run": {"job.run"},
-    "reconcile": {"reconciliation.start"},
+    "reconcile": {"reconciliation.start", "reconciliation.abandon"},
     "recover": {"deployment.recover", "deployment.recovered", "reconciliation.start"},
     **{
         name: set()

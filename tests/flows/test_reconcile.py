@@ -1,5 +1,6 @@
 """Reconcile: what differs is named once, and heals by an event; a check repairs nothing."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -9,13 +10,23 @@ import msgspec
 import pytest
 
 from domain.context import open_context
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict, Unavailable, Unknown
 from domain.flows.figures import FiguresWish
 from domain.flows.fill_gaps import fill_gaps, fill_gaps_due
 from domain.flows.grant import GrantWish, grant
 from domain.flows.measure_revenue import measure_revenue
 from domain.flows.measure_subscriptions import measure_subscriptions
-from domain.flows.reconcile import RunDetail, Wish, begin, carry_out, every_drift, run_once, show_run
+from domain.flows.reconcile import (
+    RunDetail,
+    Wish,
+    abandon,
+    begin,
+    carry_out,
+    every_drift,
+    run_once,
+    see_through,
+    show_run,
+)
 from domain.flows.reconcile.run import last_night
 from domain.flows.record_action import Operator
 from domain.rules.drift import KINDS
@@ -437,6 +448,55 @@ async def test_a_run_goes_on_where_a_dead_process_left_it(path: EventPath) -> No
     assert await path.rows("SELECT 1 FROM reconciliation_seen") == []
     await path.drain()
     assert await path.is_granted("export", "u_missed")
+
+
+async def test_a_pass_that_cannot_end_is_given_up_whoever_is_at_it_and_the_next_begins_anew(
+    path: EventPath,
+) -> None:
+    await _miss_a_subscription(path)
+    await _forget_missing_events(path)
+    await path.execute("UPDATE deployment SET fixed_at = clock_timestamp() - interval '2 days'")
+    run = await begin(path.context, Wish(is_full=True), OPERATOR)
+    await path.stripe.fail("/v1/disputes", status=503, times=None)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await carry_out(path.context, run.id)
+    with pytest.raises(Conflict, match="--abandon gives it up"):
+        await begin(path.context, Wish(), OPERATOR)
+
+    kept = "SELECT (SELECT count(*) FROM reconciliation_seen) > 0 AS seen, count(*) > 0 AS named FROM drifts"
+    assert await path.rows(kept) == [{"seen": True, "named": True}]
+    with pytest.raises(Unknown, match="acme alone is running"):
+        await abandon(path.context, None, OPERATOR, project="acme")
+    given_up = await abandon(path.context, None, OPERATOR, reason=" no right to read disputes ")
+    assert (given_up.id, given_up.state, given_up.stage) == (run.id, "abandoned", "disputes")
+    assert given_up.error == "given up by cli:tester: no right to read disputes"
+    assert await abandon(path.context, run.id, Operator(actor="cli:late")) == given_up, "said twice"
+    assert await path.rows(kept) == [{"seen": False, "named": False}], "nothing was looked at twice"
+    audited = "SELECT actor, subject_id AS run FROM audit_log WHERE action = 'reconciliation.abandon'"
+    assert await path.rows(audited) == [{"actor": "cli:tester", "run": run.id}]
+    for named in (None, "run_x", "run\0"):
+        with pytest.raises(Unknown):
+            await abandon(path.context, named, OPERATOR)
+    await run_once(path.context)
+    assert len(await path.rows("SELECT 1 FROM reconciliation_runs")) == 1, "not begun anew in the same night"
+
+    # Another process is in the middle of a step.
+    await path.stripe.clear_faults()
+    await path.stripe.fail("/v1/disputes", latency_s=0.3, times=1)
+    held = await begin(path.context, Wish(is_full=True), OPERATOR)
+    at_work = asyncio.create_task(see_through(path.context, held.id))
+    async with asyncio.timeout(10):
+        while (await show_run(path.context, None, held.id)).run.stage != "disputes":  # noqa: ASYNC110 - a row
+            await asyncio.sleep(0.01)
+    stopped = await abandon(path.context, held.id, OPERATOR)
+    await at_work
+    assert (await show_run(path.context, None, held.id)).run == stopped
+
+    detail = await reconcile(path)
+    assert types(detail) == {"missing_subscription": 1}
+    with pytest.raises(Conflict, match="has ended by itself"):
+        await abandon(path.context, detail.run.id, OPERATOR)
 
 
 async def test_the_nightly_pass_begins_once_a_night(path: EventPath) -> None:

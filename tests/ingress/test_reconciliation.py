@@ -61,12 +61,20 @@ async def test_a_pass_is_begun_at_the_door_and_carried_out_by_a_scheduler(
             assert [one["id"] for one in first["data"]] == [other["id"]]
             rest = (await client.get(f"{RUNS}/runs?cursor={first['next_cursor']}")).json()
             assert [one["id"] for one in rest["data"]] == [run_id]
+            ended = await client.post(f"{RUNS}/runs/{run_id}/abandon", json={})
+            assert (ended.status_code, ended.json()["code"]) == (409, "reconciliation_ended")
+            stuck = (await client.post(RUNS, json={})).json()["id"]
         async with client_of(api.app, running, of_globex.key) as client:
             assert [one["id"] for one in (await client.get(f"{RUNS}/runs")).json()["data"]] == [other["id"]]
             assert (await client.get(f"{RUNS}/runs/{run_id}")).status_code == 404
+            assert (await client.post(f"{RUNS}/runs/{stuck}/abandon", json={})).status_code == 404
+        async with client_of(api.app, running, key.key) as client:
+            given_up = await client.post(f"{RUNS}/runs/{stuck}/abandon", json={"reason": "no rights"})
+            assert (given_up.status_code, given_up.json()["state"]) == (200, "abandoned")
+            assert given_up.json()["error"] == "given up by support: no rights"
         async with client_of(api.app, running, reader.key) as client:
             assert (await client.post(RUNS, json={})).status_code == 403
-    (audited, _) = await path.rows(
+    audited, *_, last = await path.rows(
         "SELECT actor, action, subject_id, reason FROM audit_log WHERE action LIKE 'reconc%' ORDER BY id"
     )
     assert audited == {
@@ -75,6 +83,7 @@ async def test_a_pass_is_begun_at_the_door_and_carried_out_by_a_scheduler(
         "subject_id": run_id,
         "reason": "after the incident",
     }
+    assert (last["action"], last["subject_id"]) == ("reconciliation.abandon", stuck)
 
 
 async def test_the_terminal_ends_with_4_where_a_check_finds_a_drift(
@@ -102,3 +111,14 @@ async def test_the_terminal_ends_with_4_where_a_check_finds_a_drift(
     again = await type_in(settings, *of_user, "--check", **stripe)
     assert (again.exit_code, "0 drifts" in again.stdout) == (0, True), again.output
     assert (await type_in(settings, "reconcile", "--user", "u 1", **stripe)).exit_code == 2
+
+    nothing = await type_in(settings, "reconcile", "--abandon")
+    assert (nothing.exit_code, "nothing to give up" in nothing.output) == (2, True), nothing.output
+    await path.stripe.fail("/v1/disputes", status=503, times=None)
+    assert (await type_in(settings, "reconcile", **stripe)).exit_code == 3
+    stuck = await type_in(settings, "reconcile", **stripe)
+    assert (stuck.exit_code, "`tollhouse reconcile --abandon` gives it up" in stuck.stderr) == (3, True)
+    given_up = await type_in(settings, "reconcile", "--abandon", "--reason", "no rights")
+    assert "is over at disputes, given up by" in given_up.stdout, given_up.output
+    shown = await type_in(settings, "reconcile", "--runs")
+    assert "abandoned" in shown.stdout

@@ -4,6 +4,7 @@ A run is a row that says where it stands. It is taken in steps; each step reads 
 open and then writes what it found together with its cursor. A process that dies leaves the run to the next.
 """
 
+from domain.flows.reconcile.abandon import abandon
 from domain.flows.reconcile.run import (
     Progress,
     Wish,
@@ -22,6 +23,7 @@ __all__ = [
     "RunDetail",
     "RunPage",
     "Wish",
+    "abandon",
     "begin",
     "carry_out",
     "every_drift",

@@ -124,8 +124,8 @@ async def _running(connection: Connection) -> Conflict:
     name = row.run_id if row is not None else "one"
     return Conflict(
         f"A reconciliation is running already ({name}): wait for its end, which `tollhouse reconcile --runs` "
-        "or GET /api/v1/admin/reconciliation/runs shows. If its process has died, a scheduler, or "
-        f"`tollhouse reconcile` again, goes on with it after {LEASE_S:g} s.",
+        "or GET /api/v1/admin/reconciliation/runs shows. If its process has died, a scheduler or `tollhouse "
+        f"reconcile` goes on with it after {LEASE_S:g} s. If it can never end, --abandon gives it up.",
         code="reconciliation_running",
     )
 
@@ -166,7 +166,7 @@ async def find_unattended(context: Context) -> str | None:
 
 
 async def see_through(context: Context, run_id: str, *, progress: Progress | None = None) -> None:
-    """Until the run has ended, whoever carries it out; errors as `carry_out`, but for Conflict."""
+    """Until the run has ended, whoever carries it out or gives it up; errors as `carry_out`, but Conflict."""
     while await _is_running(context, run_id):
         try:
             await carry_out(context, run_id, progress=progress)

@@ -35,7 +35,7 @@ class Run(Struct, frozen=True, kw_only=True):
     counts: Counts
     #: Name of the key, `cli:…`, or scheduler.
     actor: str
-    #: Why it failed.
+    #: Why it failed, or by whom it was given up, and why.
     error: str | None
     started_at: datetime
     ended_at: datetime | None
@@ -99,13 +99,17 @@ async def show_run(context: Context, project: str | None, run_id: str) -> RunDet
         # Postgres cannot hold NUL, so nothing is named like that.
         row = await reconciliation.find_run(connection, run_id, project) if "\0" not in run_id else None
         if row is None:
-            raise Unknown(
-                f"No reconciliation run is named {run_id!r}: `tollhouse reconcile --runs` or "
-                "GET /api/v1/admin/reconciliation/runs lists them.",
-                code="unknown_run",
-            )
+            raise unknown_run(run_id)
         drifts = await reconciliation.list_drifts(connection, run_id, limit=MOST_DRIFTS)
     return RunDetail(run=_run(row), drifts=[_drift(one) for one in drifts])
+
+
+def unknown_run(run_id: str) -> Unknown:
+    return Unknown(
+        f"No reconciliation run is named {run_id!r}: `tollhouse reconcile --runs` or "
+        "GET /api/v1/admin/reconciliation/runs lists them.",
+        code="unknown_run",
+    )
 
 
 async def every_drift(context: Context, run_id: str, *, at_once: int = MOST_DRIFTS) -> AsyncIterator[Drift]:
