@@ -49,6 +49,12 @@ class JobSeen(Struct, frozen=True, kw_only=True):
     #: An operator wants a turn now; None: nobody does.
     asked_at: datetime | None
     asked_by: str | None
+    #: The newest turn that is written as under way, and its scheduler; None: none is.
+    runs_since: datetime | None = None
+    runs_on: str | None = None
+    #: Seconds since it began, and since its scheduler last told of it.
+    running_s: float | None = None
+    unheard_s: float | None = None
 
 
 class Leader(Struct, frozen=True, kw_only=True):

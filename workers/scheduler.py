@@ -7,12 +7,13 @@ that fails is noted, logged and tried at its next turn.
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable
 
 from domain.context import Context, open_context
 from domain.errors import TollhouseError, Unavailable
 from domain.flows.fix_deployment import WrongDeployment
 from domain.flows.lead import Leadership, name_process
-from domain.flows.note_jobs import JobNotes
+from domain.flows.note_jobs import RUN_SHOWN_S, JobNotes
 from domain.flows.sync import Syncer
 from domain.flows.wait_for_schema import wait_for_schema
 from domain.jobs import JOBS
@@ -29,6 +30,8 @@ log = get_logger()
 #: How often a scheduler looks whether it leads, at the least: Postgres ends a session that says nothing for
 #: `domain.flows.lead.SILENT_S`.
 LOOK_EVERY_S = 1.0
+#: Nobody looks meanwhile: two of these and a pause are less than `domain.flows.lead.SILENT_S`.
+NOTED_WITHIN_S = 4.0
 
 
 async def run(settings: Settings) -> None:
@@ -52,7 +55,7 @@ async def run(settings: Settings) -> None:
 
 async def _run_jobs(context: Context, scheduler: Scheduler, syncer: Syncer, stopping: asyncio.Event) -> None:
     interval_s = context.settings.sweep_interval_s
-    notes = JobNotes(context, name_process())
+    notes = JobNotes(context, name_process(), shown_s=RUN_SHOWN_S * interval_s)
     turns = Turns(scheduler, notes)
     timed = TimedJobs(turns, notes, interval_s)
     leadership = Leadership(context, name_process(), lost=timed.cut)
@@ -61,7 +64,7 @@ async def _run_jobs(context: Context, scheduler: Scheduler, syncer: Syncer, stop
         lead(leadership, timed, notes, stopping, every_s=min(interval_s, LOOK_EVERY_S)),
         *(turns.repeat(job.name, job.every_s * interval_s, stopping) for job in JOBS if job.who == "all"),
     )
-    await _write(notes, is_last=True)
+    await _note(notes.write_all())
 
 
 async def lead(
@@ -69,10 +72,12 @@ async def lead(
 ) -> None:
     """Have the timed jobs run while this process leads, until told to stop."""
     while not stopping.is_set():
-        await _write(notes)
+        await _note(notes.write())
         orders = await leadership.look()
-        if leadership.is_leading and not stopping.is_set():
+        leading = leadership.backend_pid
+        if leading is not None and not stopping.is_set():
             timed.go_on(orders)
+            await _note(notes.end_left(leading))
         try:
             await asyncio.wait_for(stopping.wait(), timeout=every_s)
         except TimeoutError:
@@ -81,11 +86,14 @@ async def lead(
     await leadership.resign()
 
 
-async def _write(notes: JobNotes, *, is_last: bool = False) -> None:
+async def _note(writing: Awaitable[None]) -> None:
     try:
-        await (notes.write_all() if is_last else notes.write())
+        async with asyncio.timeout(NOTED_WITHIN_S):
+            await writing
     except TollhouseError as error:
         log.warning("jobs_not_noted", error=error.detail)
+    except TimeoutError:
+        log.warning("jobs_not_noted", error=f"Postgres did not answer in {NOTED_WITHIN_S:g} s")
 
 
 async def _is_migrated(context: Context, stopping: asyncio.Event) -> bool:

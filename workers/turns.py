@@ -33,7 +33,12 @@ class Turns:
         """One turn; whether the next follows at once. What goes wrong is noted and logged."""
         work = WORK[job]
         began_at = time.monotonic()
-        done, error = await self._run(job, work, asked_by)
+        run_id = self._notes.begin(job, began_at=began_at, asked_at=asked_at, asked_by=asked_by)
+        try:
+            done, error = await self._run(job, work, asked_by)
+        except asyncio.CancelledError:
+            self._notes.break_off(run_id)
+            raise
         has_more = error is None and work.full is not None and done >= work.full
         turn = Turn(
             began_at=began_at,
@@ -43,6 +48,7 @@ class Turns:
             asked_at=asked_at,
             asked_by=asked_by,
             has_more=has_more,
+            run_id=run_id,
         )
         self._notes.add(job, turn)
         return has_more

@@ -62,11 +62,17 @@ class Leadership:
         self._look_s = look_s
         self._session: Session | None = None
         self._sessions = 0
+        self._backend_pid: int | None = None
         self._is_leading = False
 
     @property
     def is_leading(self) -> bool:
         return self._is_leading and self._session is not None and not self._session.is_over
+
+    @property
+    def backend_pid(self) -> int | None:
+        """Postgres's number of the session that leads; None: this process does not."""
+        return self._backend_pid if self.is_leading else None
 
     async def look(self) -> Mapping[str, Order]:
         """Keep the lead, or try to take it. Answers what operators want of jobs; nothing where others lead.
@@ -103,7 +109,7 @@ class Leadership:
             if not self._is_leading:
                 if not await jobs.take_lead(connection):
                     return {}
-                await jobs.write_leader(connection, self._name)
+                self._backend_pid = await jobs.write_leader(connection, self._name)
                 self._begin()
             return {order.job: order for order in await jobs.list_orders(connection)}
 

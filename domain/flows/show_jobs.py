@@ -8,12 +8,20 @@ from msgspec import Struct
 from domain.context import Context
 from domain.errors import FieldError, Invalid
 from domain.flows.order_jobs import require_job
-from domain.rules.jobs import SchedulerShown, ShownJob, describe_scheduler
-from domain.store import jobs
-from domain.store.jobs import JobRun
+from domain.rules.jobs import SchedulerShown, ShownJob, describe_scheduler, is_silent
+from domain.store import job_runs, jobs
+from domain.store.job_runs import JobRun
 from domain.store.session import Connection
 
-__all__ = ["JobRun", "JobRunPage", "SchedulerShown", "ShownJob", "list_job_runs", "show_scheduler"]
+__all__ = [
+    "JobRun",
+    "JobRunPage",
+    "SchedulerShown",
+    "ShownJob",
+    "is_silent",
+    "list_job_runs",
+    "show_scheduler",
+]
 
 #: Rows of one page.
 MOST = 100
@@ -21,7 +29,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class JobRunPage(Struct, frozen=True, kw_only=True):
-    #: Newest first. Turns without anything to do have no row; those that ended alike in a minute share one.
+    #: Newest first. Quick turns without anything to do have no row; those that ended alike in a minute share
+    #: one.
     data: list[JobRun]
     next_cursor: str | None
 
@@ -45,7 +54,7 @@ async def look_at_scheduler(connection: Connection, interval_s: float) -> Schedu
 async def list_job_runs(
     context: Context, job: str | None = None, *, cursor: str | None = None, limit: int = MOST
 ) -> JobRunPage:
-    """Runs of one job, or of all, newest first. Kept for 14 days.
+    """Runs of one job, or of all, newest first, those under way too. Kept for 14 days.
 
     Raises:
         Unknown: there is no such job.
@@ -55,7 +64,7 @@ async def list_job_runs(
     name = None if job is None else require_job(job).name
     before = None if cursor is None else _parse_cursor(cursor)
     async with context.database.connection() as connection:
-        found = await jobs.list_runs(connection, name, before, limit + 1)
+        found = await job_runs.list_runs(connection, name, before, limit + 1)
     page = found[:limit]
     return JobRunPage(data=page, next_cursor=_cursor(page[-1]) if len(found) > limit else None)
 

@@ -13,6 +13,8 @@ State = Literal["ok", "paused", "failing", "late"]
 #: A job is late when its last success is older than three of its turns and this: a turn may take a while, and
 #: schedulers note what went well four times a minute.
 LATE_S = 120.0
+#: Whoever has not told of its turn for so long is not at it any more: schedulers do four times a minute.
+UNHEARD_S = 60.0
 #: Fewer failures in a row are a moment in which something was away.
 FAILING = 3
 
@@ -27,6 +29,15 @@ class LastTurn(Struct, frozen=True, kw_only=True):
     failures: int
     #: Host and process.
     ran_by: str
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """A turn that has been under way for seconds."""
+
+    since: datetime
+    for_s: float
+    #: Host and process.
+    on: str
 
 
 class Paused(Struct, frozen=True, kw_only=True):
@@ -49,6 +60,8 @@ class ShownJob(Struct, frozen=True, kw_only=True):
     counts: str
     #: The newest turn that was noted (what went well is noted four times a minute); None: there was none.
     last: LastTurn | None
+    #: A turn that has been under way for seconds; None: none is, or its scheduler was silent for a minute.
+    running: Running | None
     succeeded_at: datetime | None
     paused: Paused | None
     #: An operator asked for a turn that has not ended yet; None: nobody did.
@@ -93,6 +106,7 @@ def _show(job: Job, seen: JobSeen | None, leader: Leader | None, interval_s: flo
         state=judge_job(job, seen, leader, interval_s=interval_s),
         counts=job.counts,
         last=None if seen is None else _last(seen),
+        running=None if seen is None else _running(seen),
         succeeded_at=None if seen is None else seen.succeeded_at,
         paused=None if seen is None else _paused(seen),
         asked_at=None if seen is None else seen.asked_at,
@@ -111,6 +125,19 @@ def _last(seen: JobSeen) -> LastTurn | None:
         failures=seen.failures,
         ran_by=seen.ran_by,
     )
+
+
+def _running(seen: JobSeen) -> Running | None:
+    if seen.runs_since is None or seen.running_s is None or seen.runs_on is None:
+        return None
+    if is_silent(seen.unheard_s):
+        return None
+    return Running(since=seen.runs_since, for_s=seen.running_s, on=seen.runs_on)
+
+
+def is_silent(unheard_s: float | None) -> bool:
+    """Whether a run under way was left by its scheduler, for all one can tell. None: it has ended."""
+    return unheard_s is not None and unheard_s > UNHEARD_S
 
 
 def _paused(seen: JobSeen) -> Paused | None:

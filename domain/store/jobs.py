@@ -1,8 +1,7 @@
-"""The schedulers' jobs: who leads, the newest turn of each job, what operators want, and the runs so far."""
+"""The schedulers' jobs: who leads, the newest turn of each job, and what operators want."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -38,47 +37,19 @@ class Noted(Struct, frozen=True, kw_only=True):
     served: datetime | None
 
 
-class Kept(Struct, frozen=True, kw_only=True):
-    """A run as it is kept so far; ages in seconds."""
-
-    run_id: UUID
-    job: str
-    asked_by: str | None
-    started_s: float
-    ended_s: float
-    turns: int
-    duration_s: float
-    done: int
-    error: str | None
-
-
-class JobRun(Struct, frozen=True, kw_only=True):
-    """Turns of a job that ended alike within a minute."""
-
-    run_id: UUID
-    job: str
-    ran_by: str
-    asked_by: str | None
-    started_at: datetime
-    ended_at: datetime
-    turns: int
-    duration_s: float
-    done: int
-    error: str | None
-
-
 async def take_lead(connection: Connection) -> bool:
     """Whether this session leads from now on, until it ends. Not for one that leads: the lock counts."""
     return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK))
 
 
-async def write_leader(connection: Connection, name: str) -> None:
-    """Say who leads, on the session that does."""
-    await connection.execute(
+async def write_leader(connection: Connection, name: str) -> int:
+    """Say who leads, on the session that does; answers that session's number."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
         """
         INSERT INTO scheduler_leader (name, backend_pid) VALUES ($1, pg_backend_pid())
         ON CONFLICT (id) DO UPDATE
         SET name = excluded.name, backend_pid = excluded.backend_pid, since = clock_timestamp()
+        RETURNING backend_pid
         """,
         name,
     )
@@ -111,13 +82,21 @@ async def list_orders(connection: Connection) -> list[Order]:
 
 
 async def list_jobs(connection: Connection) -> list[JobSeen]:
-    """Every job that was ever noted, paused or asked for."""
+    """Every job that was ever noted, paused, asked for or shown under way, with its newest run under way."""
     rows = await connection.fetch(
         """
-        SELECT job, ran_at, ran_by, duration_s, done, error, failures, succeeded_at,
-               extract(epoch FROM clock_timestamp() - succeeded_at)::float8 AS succeeded_s,
-               paused_at, paused_by, pause_reason, asked_at, asked_by
-        FROM scheduler_jobs ORDER BY job
+        SELECT job, j.ran_at, j.ran_by, j.duration_s, j.done, j.error, coalesce(j.failures, 0) AS failures,
+               j.succeeded_at,
+               extract(epoch FROM clock_timestamp() - j.succeeded_at)::float8 AS succeeded_s,
+               j.paused_at, j.paused_by, j.pause_reason, j.asked_at, j.asked_by,
+               r.started_at AS runs_since, r.ran_by AS runs_on, r.running_s,
+               r.running_s - r.duration_s AS unheard_s
+        FROM scheduler_jobs j FULL JOIN (
+            SELECT DISTINCT ON (job) job, started_at, ran_by, duration_s,
+                   extract(epoch FROM clock_timestamp() - started_at)::float8 AS running_s
+            FROM job_runs WHERE ended_at IS NULL ORDER BY job, started_at DESC
+        ) r USING (job)
+        ORDER BY job
         """
     )
     return [JobSeen(**row) for row in rows]
@@ -158,30 +137,6 @@ async def answer_order(connection: Connection, job: str, asked_at: datetime) -> 
         "UPDATE scheduler_jobs SET asked_at = NULL, asked_by = NULL WHERE job = $1 AND asked_at = $2",
         job,
         asked_at,
-    )
-
-
-async def keep_run(connection: Connection, ran_by: str, run: Kept) -> None:
-    """Keep a run, or what it has become since."""
-    await connection.execute(
-        """
-        INSERT INTO job_runs AS r
-            (run_id, job, ran_by, asked_by, started_at, ended_at, turns, duration_s, done, error)
-        VALUES ($1, $2, $3, $4, clock_timestamp() - make_interval(secs => $5),
-                clock_timestamp() - make_interval(secs => $6), $7, $8, $9, $10)
-        ON CONFLICT (run_id) DO UPDATE SET ended_at = excluded.ended_at, turns = excluded.turns,
-            duration_s = excluded.duration_s, done = excluded.done
-        """,
-        run.run_id,
-        run.job,
-        ran_by,
-        run.asked_by,
-        run.started_s,
-        run.ended_s,
-        run.turns,
-        run.duration_s,
-        run.done,
-        run.error,
     )
 
 
@@ -232,38 +187,3 @@ async def ask_for_turn(connection: Connection, job: str, actor: str) -> datetime
         job,
         actor,
     )
-
-
-async def list_runs(
-    connection: Connection, job: str | None, before: tuple[datetime, UUID] | None, limit: int
-) -> list[JobRun]:
-    """Runs of a job, or of all, newest first, from before a place on."""
-    rows = await connection.fetch(
-        """
-        SELECT run_id, job, ran_by, asked_by, started_at, ended_at, turns, duration_s, done, error
-        FROM job_runs
-        WHERE ($1::text IS NULL OR job = $1)
-          AND ($2::timestamptz IS NULL OR (started_at, run_id) < ($2, $3::uuid))
-        ORDER BY started_at DESC, run_id DESC LIMIT $4
-        """,
-        job,
-        before[0] if before else None,
-        before[1] if before else None,
-        limit,
-    )
-    return [JobRun(**row) for row in rows]
-
-
-async def prune_runs(connection: Connection, *, days: float, limit: int) -> int:
-    """Delete the oldest runs that began more than `days` days ago, at most `limit`; answers how many."""
-    deleted = await connection.execute(
-        """
-        DELETE FROM job_runs WHERE run_id IN (
-            SELECT run_id FROM job_runs
-            WHERE started_at < clock_timestamp() - make_interval(secs => $1 * 86400)
-            ORDER BY started_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-        """,
-        days,
-        limit,
-    )
-    return rows_changed(deleted)

@@ -41,8 +41,10 @@ async def get_scheduler(call: Call[NoQuery, None]) -> Response:
 @operation(
     "GET",
     f"{PATH}/{{job}}/runs",
-    summary="What a job did, newest first",
-    says="Turns without anything to do leave no row, and those that ended alike within a minute share one.",
+    summary="What a job did and is at, newest first",
+    says="Quick turns without anything to do leave no row; those that ended alike within a minute share one. "
+    "A turn of the leader's that takes seconds is there before it ends; when its scheduler dies, the next "
+    "that leads ends it with an error.",
     scope="admin:read",
     of="deployment",
     answers={200: JobRunPage},

@@ -9,7 +9,15 @@ import click
 from domain.context import Context
 from domain.errors import Unavailable
 from domain.flows.order_jobs import Ordered, pause_job, resume_job, run_job
-from domain.flows.show_jobs import MOST, JobRun, SchedulerShown, ShownJob, list_job_runs, show_scheduler
+from domain.flows.show_jobs import (
+    MOST,
+    JobRun,
+    SchedulerShown,
+    ShownJob,
+    is_silent,
+    list_job_runs,
+    show_scheduler,
+)
 from ingress.cli.grants import this_operator
 from ingress.cli.terminal import EXIT_BROKEN, command, json_option, opened, print_json, print_table, say
 
@@ -51,9 +59,9 @@ async def list_(*, as_json: bool) -> None:
 @json_option
 @command
 async def runs(*, job: str | None, cursor: str | None, limit: int, as_json: bool) -> None:
-    """List what JOB did, or all of them, newest first.
+    """List what JOB did and is at, or all of them, newest first.
 
-    Turns without anything to do leave no row, and those that ended alike within a minute share one.
+    Quick turns without anything to do leave no row, and those that ended alike within a minute share one.
     """
     async with opened() as context:
         page = await list_job_runs(context, job, cursor=cursor, limit=limit)
@@ -61,14 +69,14 @@ async def runs(*, job: str | None, cursor: str | None, limit: int, as_json: bool
         print_json(page)
         return
     if not page.data:
-        click.echo("No turn did anything, failed or was asked for in the last 14 days.")
+        click.echo("No turn did anything, failed, was asked for or took seconds in the last 14 days.")
         return
     print_table(
         ("job", "began", "turns", "took", "did", "on", "asked by", "error"),
         [
             (
-                *(one.job, _second(one.started_at), one.turns, _took(one.duration_s), one.done),
-                *(one.ran_by, one.asked_by, one.error),
+                *(one.job, _second(one.started_at), one.turns, _lasted(one), one.done),
+                *(one.ran_by, one.asked_by, _went(one)),
             )
             for one in page.data
         ],
@@ -133,8 +141,7 @@ async def _until_run(context: Context, ordered: Ordered) -> JobRun:
                 # A run is kept from its first turn on, and the wish stands until the last one has ended.
                 page = None if await _stands(context, ordered) else await list_job_runs(context, ordered.job)
                 for one in page.data if page is not None else ():
-                    is_new = ordered.asked_at is not None and one.ended_at >= ordered.asked_at
-                    if is_new and one.asked_by is not None:
+                    if one.asked_by is not None and _ended_after(one, ordered.asked_at):
                         return one
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
@@ -143,6 +150,10 @@ async def _until_run(context: Context, ordered: Ordered) -> JobRun:
             f"{ordered.job}` says how far it is, `tollhouse scheduler list` whether a scheduler leads. "
             "It runs as soon as one does."
         ) from None
+
+
+def _ended_after(one: JobRun, asked_at: datetime | None) -> bool:
+    return one.ended_at is not None and asked_at is not None and one.ended_at >= asked_at
 
 
 async def _stands(context: Context, ordered: Ordered) -> bool:
@@ -173,9 +184,24 @@ def _last(one: ShownJob) -> tuple[str, str, str]:
 def _says(one: ShownJob) -> str:
     if one.paused is not None:
         return f"paused by {one.paused.by} since {_second(one.paused.at)}: {one.paused.reason}"
+    if one.running is not None:
+        return f"running for {one.running.for_s:.0f} s on {one.running.on}"
     if one.last is not None and one.last.error is not None:
         return f"{one.last.failures} times in a row: {one.last.error}"
     return one.says
+
+
+def _lasted(one: JobRun) -> str:
+    return _took(one.duration_s) if one.running_s is None else f"running for {one.running_s:.0f} s"
+
+
+def _went(one: JobRun) -> str | None:
+    if is_silent(one.unheard_s):
+        return (
+            f"its scheduler has said nothing for {one.unheard_s:.0f} s: the next that leads ends this run; "
+            "`tollhouse scheduler list` says whether one does"
+        )
+    return f"{one.error} (ended by {one.ended_by})" if one.ended_by is not None else one.error
 
 
 def _took(seconds: float) -> str:

@@ -11,15 +11,18 @@ from pathlib import Path
 from deploy.local.environment import ROOT
 from domain.context import Context
 from domain.flows.changes import number_changes
+from domain.flows.note_jobs import LEFT
 from domain.flows.order_jobs import run_job
 from domain.flows.record_action import Operator
-from domain.flows.show_jobs import ShownJob, list_job_runs, show_scheduler
+from domain.flows.show_jobs import JobRun, ShownJob, list_job_runs, show_scheduler
 from domain.settings import Settings
 from tests.seeds import seed_catalog, seed_user
 from tests.waiting import until
 
 #: Rings and reads nothing here: the queue and Stripe are nowhere.
 NOWHERE = "127.0.0.1:1"
+#: A turn is shown under way after a second.
+QUICK = {"sweep_interval_s": "0.2"}
 
 
 @asynccontextmanager
@@ -71,21 +74,27 @@ async def test_a_leader_killed_in_the_middle_of_a_job_leaves_it_to_another_withi
     user_key = await seed_user(context)
     await settle(context)
     async with (
-        running_scheduler(settings, tmp_path / "1", fault_points="changes.pruned=kill:1") as first,
-        running_scheduler(settings, tmp_path / "2") as second,
+        running_scheduler(
+            settings, tmp_path / "1", fault_points="changes.pruned=stall:600:1", **QUICK
+        ) as first,
+        running_scheduler(settings, tmp_path / "2", **QUICK) as second,
     ):
         await until_led_by(context, first)
         await add_old_changes(context, user_key)
         await run_job(context, "prune_changes", Operator(actor="anna"))
-        async with asyncio.timeout(60):
-            assert await first.wait() == -signal.SIGKILL
+        under_way = await until_under_way(context, "prune_changes")
+        first.kill()
+        assert await first.wait() == -signal.SIGKILL
         await until_led_by(context, second)
         # Nothing of the half was kept, and the wish outlived who died over it.
         async with asyncio.timeout(60):
             while (await shown_job(context, "prune_changes")).asked_at:  # noqa: ASYNC110 - a state
                 await asyncio.sleep(0.02)
         assert await count_changes(context) == 0
-        (run,) = (await list_job_runs(context, "prune_changes")).data
+        run, left = (await list_job_runs(context, "prune_changes")).data
+        assert left.run_id == under_way.run_id
+        assert left.ran_by.endswith(f":{first.pid}")
+        assert (left.done, left.error, left.asked_by, left.ended_by) == (0, LEFT, "anna", run.ran_by)
         assert (run.done, run.error, run.asked_by) == (1500, None, "anna")
         assert run.ran_by.endswith(f":{second.pid}")
         assert [one.job for one in (await show_scheduler(context)).data if one.last is None] == []
@@ -93,6 +102,15 @@ async def test_a_leader_killed_in_the_middle_of_a_job_leaves_it_to_another_withi
         async with asyncio.timeout(25):
             assert await second.wait() == 0
         assert (await show_scheduler(context)).leader is None
+
+
+async def until_under_way(context: Context, job: str) -> JobRun:
+    async with asyncio.timeout(60):
+        while True:
+            for run in (await list_job_runs(context, job)).data:
+                assert (run.ended_at, run.asked_by) == (None, "anna")
+                return run
+            await asyncio.sleep(0.02)
 
 
 async def shown_job(context: Context, name: str) -> ShownJob:

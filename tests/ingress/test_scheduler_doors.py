@@ -1,6 +1,7 @@
 """`/api/v1/admin/scheduler` and `tollhouse scheduler`: who may tell the jobs what, and what is answered."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -80,11 +81,36 @@ async def test_a_terminal_says_the_same_and_waits_for_the_turn_that_it_asked_for
         (run,) = (await answer_in(settings, "scheduler", "runs", "prune_changes"))["data"]
         assert (run["done"], run["ran_by"]) == (7, "here:1")
         assert "went" not in (await type_in(settings, "scheduler", "runs", "reconcile")).stdout
+        await say_under_way(running)
+        under_way = await type_in(settings, "scheduler", "runs", "expire_payloads")
+        assert re.search(r"running for \d+ s", under_way.stdout)
+        assert "its scheduler has said nothing for " in under_way.stdout
+        assert "broken off: gone (ended by b:2)" in under_way.stdout
+        listed = await type_in(settings, "scheduler", "list")
+        assert re.search(r"running for \d+ s on here:1", listed.stdout)
+        status = await type_in(settings, "status")
+        assert re.search(r"under way: expire_payloads for \d+ s", status.stdout)
         resumed = await answer_in(settings, "scheduler", "resume", "prune_changes")
         assert resumed["is_paused"] is False
     refused = await type_in(settings, "scheduler", "run", "sweep")
     assert refused.exit_code == 2
     assert "These can be: number_changes" in refused.output
+
+
+async def say_under_way(running: Running) -> None:
+    """One run that is, one of which nobody has told for a day, one that the next leader has ended."""
+    async with running.context.database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO job_runs
+                (run_id, job, ran_by, started_at, ended_at, turns, duration_s, done, error, ended_by)
+            SELECT gen_random_uuid(), 'expire_payloads', 'here:1', at, ended_at, 0, took_s, 0, error, ended_by
+            FROM (VALUES (clock_timestamp() - interval '40 s', NULL, 40, NULL, NULL),
+                         (clock_timestamp() - interval '1 day', NULL, 60, NULL, NULL),
+                         (clock_timestamp() - interval '2 days', clock_timestamp() - interval '1 day', 70,
+                          'broken off: gone', 'b:2')) v(at, ended_at, took_s, error, ended_by)
+            """
+        )
 
 
 async def serve(running: Running, *, error: str | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from domain.flows.lead import Leadership
-from domain.flows.note_jobs import JobNotes
+from domain.flows.note_jobs import BROKEN_OFF, LEFT, JobNotes
 from domain.flows.order_jobs import pause_job, resume_job, run_job
 from domain.flows.record_action import Operator
 from domain.flows.show_jobs import ShownJob, show_scheduler
@@ -46,12 +46,20 @@ async def test_the_leader_gives_every_job_its_turn_but_a_paused_one_which_an_ope
     path: EventPath,
 ) -> None:
     await pause_job(path.context, "prune_changes", "for an hour", ANNA)
+    await path.execute(
+        """
+        INSERT INTO job_runs (run_id, job, ran_by, started_at, turns, duration_s, done)
+        VALUES (gen_random_uuid(), 'expire_payloads', 'z:9', clock_timestamp(), 0, 0, 0)
+        """
+    )
     notes, stopping = JobNotes(path.context, "a:1"), asyncio.Event()
     turns = Turns(Scheduler(path.context, Bell(make_stub()), path.syncer), notes)
     timed = TimedJobs(turns, notes, 1.0)
     leadership = Leadership(path.context, "a:1", lost=timed.cut)
     leading = asyncio.create_task(lead(leadership, timed, notes, stopping, every_s=0.01))
     await until_ran(path, *(job.name for job in JOBS if job.who == "leader" and job.name != "prune_changes"))
+    (left,) = await path.rows("SELECT error, ended_by FROM job_runs WHERE ran_by = 'z:9'")
+    assert (left["error"], left["ended_by"]) == (LEFT, "a:1"), "what an earlier leader left is ended"
     paused = await shown(path, "prune_changes")
     assert (paused.state, paused.last) == ("paused", None)
 
@@ -91,3 +99,7 @@ async def test_who_leads_no_more_breaks_off_what_it_is_at_and_may_lead_again(pat
             await notes.write()
             await asyncio.sleep(0.01)
     await timed.finish()
+    (broken_off,) = await path.rows(
+        "SELECT turns, ended_at FROM job_runs WHERE job = 'prune_job_runs' AND error = $1", BROKEN_OFF
+    )
+    assert (broken_off["turns"], broken_off["ended_at"] is None) == (1, False)
