@@ -103,7 +103,7 @@ async def list_jobs(connection: Connection) -> list[JobSeen]:
 
 
 async def note_turns(connection: Connection, ran_by: str, noted: Sequence[Noted]) -> None:
-    """The newest turn of each job; what an operator asked for before it began is answered.
+    """The newest turn of each job: one that is older than the row's leaves it, as a former leader's is.
 
     Rows are locked in the order of their names, because every scheduler notes the same ones.
     """
@@ -119,6 +119,7 @@ async def note_turns(connection: Connection, ran_by: str, noted: Sequence[Noted]
         ON CONFLICT (job) DO UPDATE SET ran_at = excluded.ran_at, ran_by = excluded.ran_by,
             duration_s = excluded.duration_s, done = excluded.done, error = excluded.error,
             failures = excluded.failures, succeeded_at = greatest(j.succeeded_at, excluded.succeeded_at)
+        WHERE j.ran_at IS NULL OR excluded.ran_at >= j.ran_at
         """,
         ran_by,
         [one.job for one in noted],

@@ -188,3 +188,22 @@ async def test_a_wish_stands_until_a_turn_that_began_after_it_has_ended(context:
     assert (await shown(context, "prune_changes")).asked_at is None
     assert [run.asked_by for run in await runs(context, "prune_changes")] == ["anna", "anna"]
     assert not notes.has_served("prune_changes", datetime.now(UTC))
+
+
+async def test_a_former_leader_has_nothing_old_to_say_of_a_job_that_another_has_now(context: Context) -> None:
+    clocks = Clock(), Clock()
+    former, leader = (
+        JobNotes(context, name, now=clock) for name, clock in zip(("a:1", "b:2"), clocks, strict=True)
+    )
+    for _ in range(3):
+        former.add("reconcile", turn(clocks[0], error="Stripe is away"))
+    await former.write()
+    clocks[0].at += 60
+    leader.add("reconcile", turn(clocks[1]))
+    await leader.write()
+    # It notes what its own jobs do, and would tell of its last turn of this one for as long as it lives.
+    former.add("sweep", turn(clocks[0]))
+    await former.write_all()
+    seen = await shown(context, "reconcile")
+    assert seen.last is not None
+    assert (seen.state, seen.last.ran_by, seen.last.error) == ("ok", "b:2", None)
