@@ -21,13 +21,14 @@ from domain.flows.change_plan import (
     change_subscription,
     resume_subscription,
 )
+from domain.flows.publish_catalog import publish_locally, read_catalog
 from domain.flows.read_catalog import find_head
 from domain.flows.show_billing import show_billing
 from domain.model import EntitlementSet
 from domain.rules.billing import BillingSubscription
 from domain.rules.impact import FeatureEffect, compare_sets
 from domain.rules.order import Item
-from tests.flows.event_path import EventPath
+from tests.flows.event_path import CATALOG, EventPath
 from tests.waiting import until
 
 PRO, TEAM, YEAR = Item("pro", "month"), Item("team", "month"), Item("pro", "year")
@@ -392,6 +393,45 @@ async def test_a_lost_answer_of_stripes_is_no_second_change(path: EventPath) -> 
         assert again.status == "unchanged"
         assert len(await payer.invoices()) == 2
         assert (await payer.answers())["sso"].granted
+
+
+#: Of a group of its own, and nothing to the viewer.
+DOCS = """
+[projects.acme.plans.docs]
+name = "Acme Docs"
+group = "docs"
+rank = 5
+grants = { projects = 70 }
+[projects.acme.plans.docs.prices.month]
+interval = "month"
+amounts = { usd = 700 }
+"""
+
+
+async def test_an_app_changes_and_ends_only_what_it_sees(path: EventPath) -> None:
+    published = await publish_locally(
+        path.context, read_catalog(CATALOG.read_text() + DOCS, file="catalog.toml")
+    )
+    await path.stripe.seed(products=published.stripe["products"], prices=published.stripe["prices"])
+    async with paying(path, "u_1", Item("docs", "month")) as payer:
+        viewer = Asked(project="acme", app="viewer", user_id="u_1", group="docs")
+        for is_preview in (True, False):
+            asked = msgspec.structs.replace(viewer, is_preview=is_preview)
+            for verb in (
+                lambda asked: change_subscription(path.context, path.syncer, asked, [PRO], "now"),
+                lambda asked: cancel_subscription(path.context, path.syncer, asked, "now"),
+                lambda asked: resume_subscription(path.context, path.syncer, asked),
+            ):
+                with pytest.raises(Unknown) as refused:
+                    await verb(asked)
+                assert refused.value.code == "no_subscription"
+        kept = await payer.read()
+        assert (kept["status"], held(kept), len(await payer.invoices())) == ("active", {"docs.month": 1}, 1)
+
+        editor = msgspec.structs.replace(viewer, app="editor")
+        done = await cancel_subscription(path.context, path.syncer, editor, "now")
+        assert isinstance(done, Concluded)
+        assert done.changed.status == "changed"
 
 
 async def refusal(attempt: Any) -> Rejected:

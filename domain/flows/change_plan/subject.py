@@ -20,6 +20,7 @@ from domain.flows.read_catalog import Head
 from domain.flows.sync import Syncer
 from domain.model import Facts, Subscription
 from domain.money import PriceTerms
+from domain.rules.billing import is_others
 from domain.rules.catalog import Catalog
 from domain.rules.entitlements import refuse_unknown_app
 from domain.rules.foresight import with_subscription
@@ -167,7 +168,7 @@ async def find_subject(scene: Scene) -> tuple[Subject | None, Subject | None]:
     Of several live ones the one that gives access, then the oldest, as answers break their ties.
     """
     found = [one for customer_id in scene.customer_ids for one in await _read_all(scene, customer_id)]
-    mine = [one for one in found if group_of(one.subscription, scene.catalog) == scene.asked.group]
+    mine = [one for one in found if _is_meant(one.subscription, scene)]
     live = sorted((one for one in mine if one.subscription.status not in ENDED), key=_first)
     gone = sorted((one for one in mine if one.subscription.status in ENDED), key=_first)
     if not live:
@@ -178,10 +179,17 @@ async def find_subject(scene: Scene) -> tuple[Subject | None, Subject | None]:
     return await _whole(scene, msgspec.structs.replace(live[0], others=others)), None
 
 
+def _is_meant(subscription: Subscription, scene: Scene) -> bool:
+    """Of the group, and the app's business: as `GET /api/v1/billing` shows it."""
+    is_in_group = group_of(subscription, scene.catalog) == scene.asked.group
+    return is_in_group and not is_others(subscription, scene.catalog, scene.asked.app)
+
+
 def no_subscription(asked: Asked) -> Unknown:
     return Unknown(
-        f"This user has no subscription in the group {asked.group!r}: open a checkout "
-        "(POST /api/v1/checkout/session).",
+        f"This user has no subscription in the group {asked.group!r} that gives this app anything: open a "
+        "checkout (POST /api/v1/checkout/session), or, where that answers subscription_exists, have an app "
+        "change it that GET /api/v1/billing shows it to.",
         code="no_subscription",
     )
 

@@ -5,6 +5,7 @@ Source: docs/api.md, "Billing".
 
 from domain.rules.billing.payment import find_payment_problem, is_payment_failing
 from domain.rules.billing.purchases import show_purchases
+from domain.rules.billing.seen import is_others
 from domain.rules.billing.shapes import (
     BillingItem,
     BillingPurchase,
@@ -26,6 +27,7 @@ __all__ = [
     "PendingPayment",
     "Records",
     "find_payment_problem",
+    "is_others",
     "is_payment_failing",
     "show_purchases",
     "show_subscriptions",

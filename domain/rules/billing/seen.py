@@ -17,5 +17,12 @@ def is_subscription_seen(subscription: Subscription, catalog: Catalog, app: str)
     )
 
 
+def is_others(subscription: Subscription, catalog: Catalog, app: str) -> bool:
+    """Whether it is about other apps of the project alone: nothing that this one may change or end."""
+    return not is_subscription_seen(subscription, catalog, app) and any(
+        is_subscription_seen(subscription, catalog, other) for other in catalog.apps
+    )
+
+
 def features_of(catalog: Catalog, app: str) -> frozenset[str]:
     return frozenset(feature.key for feature in catalog.features_by_app[app])
