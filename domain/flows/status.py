@@ -9,7 +9,8 @@ from msgspec import Struct
 from domain.context import Context, database_now
 from domain.errors import Unavailable
 from domain.flows.show_jobs import look_at_scheduler
-from domain.rules.health import Figures, Health, LastPass, Part, judge_figures, overall
+from domain.rules.health import Figures, Health, Part, judge_figures, overall
+from domain.rules.last_pass import PASS_WITHIN_S, LastPass
 from domain.settings import rate_of
 from domain.store import catalogs, due, health, imports, revision
 from domain.store import deployment as deployments
@@ -162,7 +163,7 @@ async def _read_figures(context: Context, connection: Connection, minutes: int) 
         is_reconciling=context.settings.reconcile_enabled,
         events_read_until=watermark.read_until,
         events_unread_s=None if read_until is None else (watermark.now - read_until).total_seconds(),
-        last_pass=_last_pass(await health.find_last_pass(connection)),
+        last_pass=_last_pass(await health.find_last_pass(connection, stuck_s=PASS_WITHIN_S)),
         scheduler=await look_at_scheduler(connection, context.settings.sweep_interval_s),
     )
 

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from domain.rules.jobs import SchedulerShown, ShownJob
+from domain.rules.last_pass import LastPass, describe_pass
 
 Health = Literal["healthy", "degraded", "down"]
 
@@ -27,24 +28,6 @@ class Part(Struct, frozen=True, kw_only=True):
     finding: str
     #: What to do; None: nothing.
     next: str | None = None
-
-
-class LastPass(Struct, frozen=True, kw_only=True):
-    """A reconciliation that runs or has ended."""
-
-    run_id: str
-    #: None: the whole deployment.
-    project: str | None
-    #: running, done, failed or abandoned.
-    state: str
-    is_check: bool
-    #: Confirmed so far.
-    drifts: int
-    #: Of those: critical, and nothing of ours heals them.
-    unhealed: int
-    error: str | None
-    started_at: datetime
-    ended_at: datetime | None
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -243,6 +226,9 @@ def _jobs(seen: Figures) -> Part:
         )
     since = leader.since.isoformat(timespec="seconds")
     finding = f"{leader.name} leads since {since}, {len(seen.scheduler.data) - len(unwell)} jobs are well"
+    running = [f"{one.job} for {one.running.for_s:.0f} s" for one in seen.scheduler.data if one.running]
+    if running:
+        finding += f"; under way: {', '.join(running)}"
     if not unwell:
         return Part(name="jobs", health="healthy", finding=finding)
     said = "; ".join(_say_job(one) for one in unwell)
@@ -315,31 +301,9 @@ def _events_list(seen: Figures) -> Part:
 
 
 def _last_pass(seen: Figures) -> Part:
-    last = seen.last_pass
-    if last is None:
-        return Part(
-            name="reconciliation", health="healthy", finding="no pass yet: `tollhouse reconcile` makes one"
-        )
-    kind = "check" if last.is_check else "pass"
-    at = (last.ended_at or last.started_at).isoformat(timespec="seconds")
-    finding = (
-        f"{kind} {last.run_id} of {last.project or 'everything'}: {last.state}, {at}, {last.drifts} drifts"
-    )
-    if last.state == "failed":
-        return Part(
-            name="reconciliation",
-            health="degraded",
-            finding=f"{finding}: {last.error or 'no error was kept'}",
-            next="end its cause, then `tollhouse reconcile`",
-        )
-    if last.unhealed:
-        return Part(
-            name="reconciliation",
-            health="degraded",
-            finding=f"{finding}, {last.unhealed} of them critical and not healed by it",
-            next=f"`tollhouse reconcile --run {last.run_id}` names each with its command",
-        )
-    return Part(name="reconciliation", health="healthy", finding=finding)
+    finding, next_ = describe_pass(seen.last_pass)
+    health: Health = "healthy" if next_ is None else "degraded"
+    return Part(name="reconciliation", health=health, finding=finding, next=next_)
 
 
 def _span(seconds: float) -> str:

@@ -178,19 +178,26 @@ class LastPassRow(Struct, frozen=True, kw_only=True):
     error: str | None
     started_at: datetime
     ended_at: datetime | None
+    #: Seconds since it began; None: it has ended.
+    running_s: float | None
 
 
-async def find_last_pass(connection: Connection) -> LastPassRow | None:
-    """The newest of everything; where there is none, the newest of a project or user."""
+async def find_last_pass(connection: Connection, *, stuck_s: float) -> LastPassRow | None:
+    """One that runs for longer than `stuck_s`; else the newest of everything, else of a project or user."""
     row = await connection.fetchrow(
         """
         SELECT r.run_id, r.project, r.state, r.is_check, r.error, r.started_at, r.ended_at,
+               CASE WHEN r.state = 'running' THEN r.age_s END AS running_s,
                count(d.id) AS drifts,
                count(d.id) FILTER (WHERE d.severity = 'critical' AND d.repair IS NULL) AS unhealed
-        FROM (SELECT * FROM reconciliation_runs
-              ORDER BY project IS NULL DESC, started_at DESC, run_id DESC LIMIT 1) r
+        FROM (SELECT *, extract(epoch FROM clock_timestamp() - started_at)::float8 AS age_s
+              FROM reconciliation_runs
+              ORDER BY state = 'running' AND started_at < clock_timestamp() - make_interval(secs => $1) DESC,
+                       project IS NULL DESC, started_at DESC, run_id DESC LIMIT 1) r
         LEFT JOIN drifts d ON d.run_id = r.run_id AND d.state = 'confirmed'
-        GROUP BY r.run_id, r.project, r.state, r.is_check, r.error, r.started_at, r.ended_at
-        """
+        GROUP BY r.run_id, r.project, r.state, r.is_check, r.error, r.started_at, r.ended_at,
+                 r.age_s
+        """,
+        stuck_s,
     )
     return None if row is None else LastPassRow(**row)

@@ -5,7 +5,7 @@ import pytest
 from domain.context import Context, open_context
 from domain.errors import Unavailable
 from domain.flows.fill_gaps import fill_gaps
-from domain.flows.reconcile import Wish, begin
+from domain.flows.reconcile import Wish, abandon, begin
 from domain.flows.record_action import Operator
 from domain.flows.status import Part, Status, read_status
 from domain.settings import Secret, Settings
@@ -98,6 +98,22 @@ async def test_the_newest_pass_and_how_far_the_list_of_events_is_read_are_shown(
     assert (read.health, "is read up to 20" in read.finding) == ("healthy", True)
     assert f"check {run.id} of everything: running, 20" in part(seen, "reconciliation").finding
     assert ", 0 drifts" in part(seen, "reconciliation").finding
+
+    # One that cannot end keeps others from beginning, whatever ended since.
+    await path.execute(
+        "UPDATE reconciliation_runs SET project = 'acme', started_at = started_at - interval '7 h'"
+    )
+    await path.execute(
+        """
+        INSERT INTO reconciliation_runs (run_id, is_check, is_full, stage, actor, state, ended_at)
+        VALUES ('run_newer', false, true, 'users', 'scheduler', 'done', clock_timestamp())
+        """
+    )
+    stuck = part(await look(path.context), "reconciliation")
+    assert stuck.finding.startswith(f"check {run.id} of acme: running"), stuck
+    assert (stuck.health, "`tollhouse reconcile --abandon`" in (stuck.next or "")) == ("degraded", True)
+    await abandon(path.context, run.id, Operator(actor="cli:anna"))
+    assert "run_newer" in part(await look(path.context), "reconciliation").finding
 
 
 async def test_a_target_that_waits_after_an_error_says_which(path: EventPath) -> None:

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from domain.jobs import JOBS, JobSeen, Leader
-from domain.rules.health import Figures, LastPass, Part, judge_figures, overall
+from domain.rules.health import Figures, Part, judge_figures, overall
 from domain.rules.jobs import SchedulerShown, describe_scheduler
+from domain.rules.last_pass import LastPass
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LEADER = Leader(name="host-1:7", since=AT, leads_s=3_600.0)
@@ -87,7 +88,9 @@ FAILED = LastPass(
     error="Stripe refused",
     started_at=datetime(2026, 1, 1, tzinfo=UTC),
     ended_at=datetime(2026, 1, 2, tzinfo=UTC),
+    running_s=None,
 )
+STUCK = replace(FAILED, state="running", error=None, ended_at=None, running_s=6 * 3_600.0)
 
 
 # Longer than three turns and what a turn may take.
@@ -142,6 +145,12 @@ def test_what_is_worked_off_within_seconds_is_healthy() -> None:
             "2 drifts, 1 of them critical",
             "tollhouse reconcile --run run_1",
         ),
+        (
+            "reconciliation",
+            {"last_pass": replace(STUCK, running_s=7.2 * 3_600)},
+            "running, 2026-01-01T00:00:00+00:00, 2 drifts, without an end for 7 h: no other can begin",
+            "tollhouse reconcile --abandon",
+        ),
     ],
 )
 def test_what_is_not_well_is_named_with_what_to_do(
@@ -167,6 +176,7 @@ def test_what_is_off_runs_or_was_never_is_no_fault() -> None:
     assert unwell(events_unread_s=None) == []
     for state in ("running", "done", "abandoned"):
         assert unwell(last_pass=replace(FAILED, state=state)) == []
+    assert unwell(last_pass=STUCK) == []
 
 
 def test_users_of_a_new_catalog_follow_in_the_background() -> None:
