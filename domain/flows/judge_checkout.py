@@ -23,7 +23,7 @@ from domain.rules.obstacles import (
     refuse_lone_addons,
     refuse_second_trial,
 )
-from domain.rules.order import Item, Order, judge_order
+from domain.rules.order import Item, Order, judge_order, refuse_groups_together
 from domain.rules.redirect import find_redirect_fault
 from domain.settings import Mode
 from domain.store import catalogs, checkouts, customers, facts
@@ -100,6 +100,7 @@ async def judge_checkout(context: Context, project: str, app: str, wish: Wish) -
             raise Unknown(f"There is no app {app!r} of a project {project!r}.", code="unknown_app")
         catalog = head.catalog
         order = judge_order(catalog, wish.items)
+        refuse_groups_together(order)
         _refuse_wrong(catalog, app, wish, order, context.stripe_or_raise.mode)
         standing, at = await _read_standing(context, connection, project, wish.user_id)
         if lone := list_lone_addons(catalog, wish.items):

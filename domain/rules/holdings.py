@@ -53,6 +53,12 @@ def group_of(subscription: Subscription, catalog: Catalog) -> str | None:
     return next((plan.group for plan in plans if plan is not None and plan.group is not None), None)
 
 
+def groups_of(subscription: Subscription, catalog: Catalog) -> tuple[str, ...]:
+    """Every group of its plans, sorted: we sell one, and what others have made in Stripe may have more."""
+    plans = [plan_of(catalog, item.price_id, item.product_id) for item in subscription.items]
+    return tuple(sorted({plan.group for plan in plans if plan is not None and plan.group is not None}))
+
+
 def is_plan_seen(plan: Plan, catalog: Catalog, app: str) -> bool:
     """Whether a plan gives anything that the app sees."""
     return any(plan.gives(feature.key) for feature in catalog.features_by_app[app])

@@ -63,6 +63,23 @@ def judge_order(catalog: Catalog, items: Sequence[Item]) -> Order:
     )
 
 
+def refuse_groups_together(order: Order) -> None:
+    """Each group is a subscription of its own: within one, neither plan could be changed or ended alone.
+
+    Raises:
+        Invalid: plans of several groups in one checkout.
+    """
+    if len(order.groups) > 1:
+        listed = ", ".join(order.groups)
+        raise _refused(
+            FieldError(
+                "items",
+                f"plans of several groups ({listed}): open a checkout for each, as each is a "
+                "subscription of its own",
+            )
+        )
+
+
 def _find(catalog: Catalog, item: Item, place: str) -> tuple[Plan, Price] | FieldError:
     plan = catalog.plans.get(item.plan)
     if plan is None:

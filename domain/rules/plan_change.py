@@ -3,7 +3,7 @@
 What is wished is the whole: base plan and add-ons. Whatever the subscription has beside it goes. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -35,14 +35,22 @@ class Wanted(Struct, frozen=True, kw_only=True):
     quantity: int | None
 
 
-def judge_change(catalog: Catalog, group: str, currency: str, items: Sequence[Item]) -> None:
+def judge_change(
+    catalog: Catalog, group: str, currency: str, items: Sequence[Item], *, together: Collection[str] = ()
+) -> None:
     """Whether these items can be one subscription of the group, in the currency it is billed in.
+
+    `together`: other groups whose plans it holds already, made so by others; they may stay.
 
     Raises:
         Invalid: `errors` name every item that does not fit.
     """
     order = judge_order(catalog, items)
-    errors = [fault for index, item in enumerate(items) for fault in _faults(catalog, group, index, item)]
+    errors = [
+        fault
+        for index, item in enumerate(items)
+        for fault in _faults(catalog, {group, *together}, index, item)
+    ]
     if order.groups.count(group) == 0:
         errors.append(FieldError("items", f"name a plan of the group {group}: the items are the whole"))
     named = {item.plan for item in items}
@@ -58,12 +66,12 @@ def judge_change(catalog: Catalog, group: str, currency: str, items: Sequence[It
         raise Invalid("The subscription cannot become this.", errors=tuple(errors), code="items_invalid")
 
 
-def _faults(catalog: Catalog, group: str, index: int, item: Item) -> list[FieldError]:
+def _faults(catalog: Catalog, groups: Collection[str], index: int, item: Item) -> list[FieldError]:
     plan, price = catalog.plans[item.plan], find_price(catalog, item.plan, item.price)
     faults = []
     if price is not None and price.is_one_time:
         faults.append(FieldError(f"items[{index}].price", "is sold once: open a checkout for it"))
-    elif plan.group is not None and plan.group != group:
+    elif plan.group is not None and plan.group not in groups:
         what = f"is of the group {plan.group}: a subscription of its own"
         faults.append(FieldError(f"items[{index}].plan", what))
     return faults

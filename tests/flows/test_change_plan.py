@@ -408,11 +408,32 @@ amounts = { usd = 700 }
 """
 
 
-async def test_an_app_changes_and_ends_only_what_it_sees(path: EventPath) -> None:
-    published = await publish_locally(
-        path.context, read_catalog(CATALOG.read_text() + DOCS, file="catalog.toml")
-    )
+async def sell_docs(path: EventPath) -> None:
+    projects = read_catalog(CATALOG.read_text() + DOCS, file="catalog.toml")
+    published = await publish_locally(path.context, projects)
     await path.stripe.seed(products=published.stripe["products"], prices=published.stripe["prices"])
+
+
+async def test_plans_of_two_groups_that_others_put_together_are_changed_by_either_group(
+    path: EventPath,
+) -> None:
+    await sell_docs(path)
+    docs = Item("docs", "month")
+    async with paying(path, "u_1", docs, PRO) as payer:
+        upgraded = await payer.change(TEAM, docs)
+        assert isinstance(upgraded, Changed)
+        assert held(await payer.read()) == {"docs.month": 1, "team.month": 1}
+        by_docs = Asked(project="acme", app="editor", user_id="u_1", group="docs")
+        more = [TEAM, Item("docs", "month", 2)]
+        await change_subscription(path.context, path.syncer, by_docs, more, "now")
+        assert held(await payer.read()) == {"docs.month": 2, "team.month": 1}
+        ended = await payer.cancel("period_end")
+        assert isinstance(ended, Changed)
+        assert ended.status == "scheduled"
+
+
+async def test_an_app_changes_and_ends_only_what_it_sees(path: EventPath) -> None:
+    await sell_docs(path)
     async with paying(path, "u_1", Item("docs", "month")) as payer:
         viewer = Asked(project="acme", app="viewer", user_id="u_1", group="docs")
         for is_preview in (True, False):

@@ -33,6 +33,7 @@ from domain.flows.sync import Syncer
 from domain.model import SubscriptionItem
 from domain.rules.catalog import plan_of
 from domain.rules.foresight import foresee, with_items, with_subscription
+from domain.rules.holdings import groups_of
 from domain.rules.order import Item
 from domain.rules.plan_change import (
     Held,
@@ -73,7 +74,8 @@ async def change_subscription(
         subject, _ = await find_subject(scene)
         if subject is None:
             raise no_subscription(asked)
-        judge_change(scene.catalog, asked.group, subject.currency, items)
+        groups = groups_of(subject.subscription, scene.catalog)
+        judge_change(scene.catalog, asked.group, subject.currency, items, together=groups)
         plan = await _plan(scene, subject, items, when)
         _refuse(subject, when)
         async with refusals_told(scene, subject):

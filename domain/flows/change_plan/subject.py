@@ -24,7 +24,7 @@ from domain.rules.billing import is_others
 from domain.rules.catalog import Catalog
 from domain.rules.entitlements import refuse_unknown_app
 from domain.rules.foresight import with_subscription
-from domain.rules.holdings import group_of
+from domain.rules.holdings import groups_of
 from domain.rules.shapes import SCHEDULE, MirroredSchedule, parse_schedule, parse_subscription
 from domain.store import billing, customers
 from domain.stripe_gateway import JsonObject, Reserve
@@ -181,7 +181,7 @@ async def find_subject(scene: Scene) -> tuple[Subject | None, Subject | None]:
 
 def _is_meant(subscription: Subscription, scene: Scene) -> bool:
     """Of the group, and the app's business: as `GET /api/v1/billing` shows it."""
-    is_in_group = group_of(subscription, scene.catalog) == scene.asked.group
+    is_in_group = scene.asked.group in groups_of(subscription, scene.catalog)
     return is_in_group and not is_others(subscription, scene.catalog, scene.asked.app)
 
 

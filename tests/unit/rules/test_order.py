@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import Invalid
 from domain.rules.catalog import Catalog, Plan, Price
-from domain.rules.order import Item, judge_order
+from domain.rules.order import Item, judge_order, refuse_groups_together
 from tests.seeds import make_catalog
 
 
@@ -23,6 +23,7 @@ def catalog() -> Catalog:
         "extra": Plan(
             key="extra", name="Extra", kind="addon", trial_days=3, product_id="x", prices={"month": month}
         ),
+        "docs": Plan(key="docs", name="Docs", group="docs", product_id="d", prices={"month": month}),
         "euro": Plan(
             key="euro",
             name="Euro",
@@ -67,7 +68,7 @@ def test_unknown_plans_and_prices_are_named_with_the_nearest() -> None:
     assert faults(Item("por", "month"), Item("pro", "mont"), Item("zzz", "x")) == [
         ("items[0].plan", "unknown plan; did you mean pro?"),
         ("items[1].price", "unknown price of plan pro; did you mean month?"),
-        ("items[2].plan", "unknown plan; known: euro, extra, pass, pro, team"),
+        ("items[2].plan", "unknown plan; known: docs, euro, extra, pass, pro, team"),
     ]
 
 
@@ -77,6 +78,16 @@ def test_a_subscription_renews_at_one_interval() -> None:
 
 def test_two_plans_of_one_group_are_refused() -> None:
     assert "one group" in faults(Item("pro", "month"), Item("team", "month"))[0][1]
+
+
+def test_a_checkout_sells_recurring_plans_of_one_group() -> None:
+    """A subscription that holds plans of two could not be ended for one of them."""
+    alone = [Item("pro", "month"), Item("extra", "month"), Item("pass", "once")]
+    refuse_groups_together(judge_order(catalog(), alone))
+    with pytest.raises(Invalid) as refused:
+        refuse_groups_together(judge_order(catalog(), [*alone, Item("docs", "month")]))
+    assert [error["field"] for error in refused.value.errors] == ["items"]
+    assert "(docs, main)" in refused.value.errors[0]["detail"]
 
 
 def test_one_price_twice_is_refused() -> None:
