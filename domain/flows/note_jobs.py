@@ -129,11 +129,17 @@ class JobNotes:
         return run.run_id
 
     def break_off(self, run_id: uuid.UUID) -> None:
-        """The turn did not end, because another may lead from now on. That is a run, and no failure."""
-        run = self._under_way.pop(run_id, None)
-        if run is not None:
+        """The turn did not end, because another may lead from now on. That is no failure.
+
+        A run it is where somebody waits for it, or after seconds: a process that was stopped may begin every
+        job before it learns that it leads no more.
+        """
+        run, now = self._under_way.pop(run_id, None), self._now()
+        if run is None:
+            return
+        if run.is_shown or run.asked_at is not None or self._is_long(run.began_at, now):
             run.error = BROKEN_OFF
-            self._grow(run, run.began_at, self._now(), done=0)
+            self._grow(run, run.began_at, now, done=0)
             self._is_urgent = True
 
     def add(self, job: str, turn: Turn) -> None:
@@ -152,7 +158,7 @@ class JobNotes:
             self._served[job] = turn.asked_at
             self._is_urgent = True
         begun = None if turn.run_id is None else self._under_way.pop(turn.run_id, None)
-        is_long = turn.ended_at - turn.began_at >= self._shown_s
+        is_long = self._is_long(turn.began_at, turn.ended_at)
         if turn.done or is_long or turn.error is not None or turn.asked_at is not None:
             run = self._run_of(job, turn, begun)
             self._grow(run, turn.began_at, turn.ended_at, done=turn.done)
@@ -195,8 +201,11 @@ class JobNotes:
     def _show(self, now: float) -> None:
         """What has been under way for long enough is to have a row."""
         for run in self._under_way.values():
-            if not run.is_shown and now - run.began_at >= self._shown_s:
+            if not run.is_shown and self._is_long(run.began_at, now):
                 run.is_shown = self._is_urgent = True
+
+    def _is_long(self, began_at: float, at: float) -> bool:
+        return at - began_at >= self._shown_s
 
     async def _write_all(self, now: float) -> None:
         noted = [self._noted(job, latest, now) for job, latest in self._latest.items()]

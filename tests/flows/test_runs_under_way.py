@@ -1,6 +1,7 @@
 """A turn that takes seconds has a row before it ends, and that row an end, whatever becomes of who ran it."""
 
 import uuid
+from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
 
@@ -26,8 +27,9 @@ class Copy:
         assert self.leadership.backend_pid is not None
         self.backend_pid = self.leadership.backend_pid
 
-    def begin(self, job: str) -> uuid.UUID:
-        return self.notes.begin(job, began_at=self.clock.at)
+    def begin(self, job: str, *, asked_at: datetime | None = None) -> uuid.UUID:
+        asked_by = None if asked_at is None else "anna"
+        return self.notes.begin(job, began_at=self.clock.at, asked_at=asked_at, asked_by=asked_by)
 
     async def later(self, seconds: float) -> None:
         self.clock.at += seconds
@@ -149,16 +151,15 @@ async def test_what_is_broken_off_is_a_run_and_no_failure_and_old_ones_go_in_tim
     copy.notes.break_off(first)
     copy.notes.break_off(shown)
     copy.notes.break_off(uuid.uuid4())
-    brief = copy.begin("fill_gaps")
-    copy.clock.at += 1
-    copy.notes.break_off(brief)
+    for brief in (copy.begin("fill_gaps", asked_at=datetime.now(UTC)), copy.begin("prune_changes")):
+        copy.notes.break_off(brief)
     await copy.later(0)
     ended = {one.job: (one.error, one.turns, one.duration_s, one.ended_by) for one in await runs(context)}
     assert ended == {
         "number_changes": (BROKEN_OFF, 1, RUN_SHOWN_S, None),
         "reconcile": (BROKEN_OFF, 1, RUN_SHOWN_S, None),
-        "fill_gaps": (BROKEN_OFF, 1, 1.0, None),
-    }
+        "fill_gaps": (BROKEN_OFF, 1, 0.0, None),
+    }, "what was asked for, however briefly; prune_changes had only begun"
     assert {one.last for one in (await show_scheduler(context)).data} == {None}
     assert {one.running for one in (await show_scheduler(context)).data} == {None}
 

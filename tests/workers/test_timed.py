@@ -79,7 +79,7 @@ async def test_the_leader_gives_every_job_its_turn_but_a_paused_one_which_an_ope
 
 
 async def test_who_leads_no_more_breaks_off_what_it_is_at_and_may_lead_again(path: EventPath) -> None:
-    notes = JobNotes(path.context, "a:1")
+    notes = JobNotes(path.context, "a:1", shown_s=0.0)
     timed = TimedJobs(Turns(Scheduler(path.context, Bell(make_stub()), path.syncer), notes), notes, 1.0)
     async with path.context.database.transaction() as holder:
         # Pruning waits for this table, and would for ever.
