@@ -27,7 +27,8 @@ class ImportCounts(Struct, frozen=True, kw_only=True):
     unmapped: int = 0
     #: Objects of linked customers that were taken from Stripe's lists.
     objects: int = 0
-    #: Customers left to a sync, because something of theirs changed meanwhile or cannot be read.
+    #: Customers left to a sync, each once, because something of theirs changed meanwhile, cannot be read, or
+    #: is on no list. As of a stage's end.
     left_to_sync: int = 0
     #: Unix seconds: the oldest customer of the account; None: not known yet.
     oldest: int | None = None

@@ -53,6 +53,20 @@ async def list_busy(
     return [BusyCustomer(**row) for row in rows]
 
 
+async def count_left(connection: Connection, project: str, since: datetime) -> int:
+    """Customers of the project that imports have left to a sync since then, each once."""
+    return await connection.fetchval(  # type: ignore[no-any-return]
+        """
+        SELECT count(DISTINCT e.target_ref) FROM webhook_events e
+        JOIN stripe_customers c ON c.stripe_customer_id = e.target_ref
+        WHERE e.received_at >= $2 AND e.source = 'import' AND e.object_kind = 'customer_all'
+          AND e.target_kind = 'customer' AND c.project = $1
+        """,
+        project,
+        since,
+    )
+
+
 async def settle_unowed(connection: Connection, customer_ids: Sequence[str]) -> None:
     """Targets that LINK has raised and for which no event waits owe nothing; ask with them locked."""
     await connection.execute(

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from domain.flows.backfill import (
     open_project,
 )
 from domain.flows.backfill.mapping import read_mapping
+from domain.flows.backfill.stages import STAGES
 from domain.flows.ensure_customer import ensure_customer
 from domain.flows.record_action import Operator
 from domain.flows.status import read_status
@@ -284,12 +286,35 @@ async def test_an_object_that_cannot_be_read_leaves_its_customer_to_a_sync(path:
     ][:1]
     path.stripe.account.put("charge", {**charge, "created": "soon"})
     done = await backfill(path, map_of({odd: "u_1", fine: "u_2"}))
-    assert done.counts.left_to_sync > 0
+    assert done.counts.left_to_sync == 1
     assert await path.is_granted(user_id="u_2")
     assert (await path.states()) == {"pending": 1}
     path.stripe.account.put("charge", charge)
     await path.drain()
     assert (await path.answer("u_1"))["seats"]["value"] == 3
+
+    # A worker takes it between two pages that leave it: one customer all the same.
+    path.stripe.account.put("charge", {**charge, "created": "soon"})
+    users = map_of({odd: "u_1", fine: "u_2"})
+    begun = await begin(path.context, "acme", users, OPERATOR)
+    with pytest.raises(Stopped):
+        await carry_out(path.context, "acme", begun.import_id, OPERATOR, progress=stop_after("charges"))
+    path.stripe.account.put("charge", charge)
+    await path.drain()
+    assert (await backfill(path, users)).counts.left_to_sync == 1
+    assert len(await path.rows("SELECT 1 FROM webhook_events WHERE source = 'import'")) == 3, "1, and then 2"
+
+
+class Stopped(BaseException):
+    """As Ctrl-C is."""
+
+
+def stop_after(stage: str) -> Callable[[int, int], None]:
+    def stop(done: int, of: int) -> None:
+        if done == of // len(STAGES) * (STAGES.index(stage) + 1):
+            raise Stopped
+
+    return stop
 
 
 async def test_a_dry_run_says_what_the_import_then_does_and_writes_nothing(path: EventPath) -> None:

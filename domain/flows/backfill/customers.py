@@ -9,6 +9,7 @@ from msgspec import Struct
 from domain.errors import Invalid, ObjectMissing
 from domain.flows.backfill.mapping import user_named
 from domain.flows.backfill.step import Step, Taken, all_of
+from domain.flows.backfill.write import count_left
 from domain.flows.link import link_customer
 from domain.flows.make_user import erased_among, lock_or_make_user
 from domain.flows.reconcile.look import Answer
@@ -208,11 +209,9 @@ async def take_absent(step: Step) -> Taken:
     async with step.context.database.transaction() as connection:
         await step.hold(connection)
         await import_customers.add_customers(connection, step.row.import_id, unmapped)
-    return Taken(
-        cursor=waiting[-1].customer_id if len(waiting) == BY_ID else None,
-        counts=ImportCounts(linked=len(to_link), left_to_sync=len(to_link)),
-        owed=owed,
-    )
+    cursor = waiting[-1].customer_id if len(waiting) == BY_ID else None
+    left = await count_left(step) if cursor is None else 0
+    return Taken(cursor=cursor, counts=ImportCounts(linked=len(to_link), left_to_sync=left), owed=owed)
 
 
 def _refuse_other_account(step: Step, waiting: int) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from domain.flows.backfill.stages import OBJECTS
 from domain.flows.backfill.step import Step, Taken
-from domain.flows.backfill.write import Part, write_parts
+from domain.flows.backfill.write import Part, count_left, write_parts
 from domain.flows.fetch import PARTS, Fetched
 from domain.flows.fetch.everything import List
 from domain.flows.fetch.reading import Reading, gather
@@ -34,12 +34,13 @@ async def take_objects(step: Step) -> Taken:
     ours = await _of_project(step, page.answers)
     fetched = await take_page(step.account, OBJECTS[page.stage], ours)
     parts = split(fetched, OBJECTS[page.stage].object_kind, ours)
-    written = await write_parts(step, parts, page.read_at)
+    owed = await write_parts(step, parts, page.read_at)
+    left = await count_left(step) if page.cursor is None else 0
     return Taken(
         cursor=page.cursor,
-        counts=ImportCounts(objects=len(ours), left_to_sync=written.left),
+        counts=ImportCounts(objects=len(ours), left_to_sync=left),
         share=_share(step, page),
-        owed=written.owed,
+        owed=owed,
     )
 
 

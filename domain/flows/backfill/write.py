@@ -42,28 +42,31 @@ class Part(Struct, frozen=True, kw_only=True):
     is_broken: bool = False
 
 
-class Written(Struct, frozen=True, kw_only=True):
-    #: Customers left to a sync that was not wished for before.
-    left: int = 0
-    #: Their targets, which may be rung.
-    owed: tuple[int, ...] = ()
-
-
-async def write_parts(step: Step, parts: Sequence[Part], read_at: datetime) -> Written:
+async def write_parts(step: Step, parts: Sequence[Part], read_at: datetime) -> tuple[int, ...]:
     """Write all of a page. A process that dies in between has written some of it; twice is harmless.
 
-    `read_at`: the database's clock before the page was asked for.
+    `read_at`: the database's clock before the page was asked for. Answers the targets of customers that are
+    left to a sync, which may be rung.
     """
     ordered = sorted(parts, key=lambda part: part.customer_id)
     chunks = [ordered[at : at + WRITTEN_AT_ONCE] for at in range(0, len(ordered), WRITTEN_AT_ONCE)]
-    written = await all_of([_write_chunk(step, chunk, read_at) for chunk in chunks])
+    owed = await all_of([_write_chunk(step, chunk, read_at) for chunk in chunks])
     await step.context.faults.reach("backfill.written")
-    return Written(
-        left=sum(one.left for one in written), owed=tuple(target for one in written for target in one.owed)
-    )
+    return tuple(target for one in owed for target in one)
 
 
-async def _write_chunk(step: Step, parts: Sequence[Part], page_read_at: datetime) -> Written:
+async def count_left(step: Step) -> int:
+    """Customers that this import has left to a sync and that its counts lack, to be asked at a stage's end.
+
+    The inbox says which: one that several pages left is one customer, and so is one of a step that was taken
+    again. One whose sync somebody else had wished for is not counted.
+    """
+    async with step.context.database.connection() as connection:
+        left = await list_pages.count_left(connection, step.row.project, step.row.started_at)
+    return left - step.row.counts.left_to_sync
+
+
+async def _write_chunk(step: Step, parts: Sequence[Part], page_read_at: datetime) -> tuple[int, ...]:
     ids = [part.customer_id for part in parts]
     async with step.context.database.transaction() as connection:
         await step.hold(connection)
@@ -84,7 +87,7 @@ async def _write_chunk(step: Step, parts: Sequence[Part], page_read_at: datetime
         recomputed = await _recompute(step, connection, mine)
         read_at = before_commit()
     await publish(step.context, recomputed, read_at)
-    return Written(left=len(marked), owed=marked)
+    return marked
 
 
 async def _leave(
