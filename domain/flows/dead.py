@@ -29,8 +29,6 @@ class Retried(Struct, frozen=True, kw_only=True):
     kind: DeadKind
     #: Failed events that are pending again; what was pending all the time is not listed.
     reopened: tuple[str, ...]
-    #: Targets that may be rung.
-    owed: tuple[int, ...]
 
 
 class Discarded(Struct, frozen=True, kw_only=True):
@@ -64,10 +62,10 @@ async def retry_dead(
     async with context.database.transaction() as connection:
         row = await _lock(connection, project, dead_id)
         reopened = await dead.list_failed(connection, row.target) if row.kind == "target" else [row.id]
-        owed = await inbox.raise_target(connection, row.target)
+        await inbox.raise_target(connection, row.target)
         await inbox.reopen(connection, reopened, row.target)
         await _record(connection, operator, "dead.retry", row, said, reopened)
-        retried = Retried(id=row.id, kind=row.kind, reopened=tuple(reopened), owed=(owed,))
+        retried = Retried(id=row.id, kind=row.kind, reopened=tuple(reopened))
         await keep(connection, retried)
     log.info("dead_retried", dead=row.id, reopened=len(reopened))
     return retried

@@ -28,8 +28,6 @@ class Requeued(Struct, frozen=True, kw_only=True):
     event_ids: tuple[str, ...]
     #: Events left as they are, by id with the reason.
     skipped: dict[str, str]
-    #: Targets that may be rung.
-    owed: tuple[int, ...]
 
 
 class Hint(Struct, frozen=True, kw_only=True):
@@ -55,19 +53,18 @@ async def requeue(context: Context, event_ids: Sequence[str] = (), operator: Ope
     """
     done: list[str] = []
     skipped: dict[str, str] = {}
-    owed: list[int] = []
     async for rows in _batches(context, event_ids):
         ready = [row for row in rows if row.state != EventState.PROCESSED]
         skipped.update({row.event_id: "already processed" for row in rows if row not in ready})
         async with context.database.transaction() as connection:
             hints = await with_targets(connection, ready, skipped)
             for target, group in groupby(hints, key=lambda hint: hint.target):
-                owed.append(await inbox.raise_target(connection, target))
+                await inbox.raise_target(connection, target)
                 done.extend([await reopen_hint(connection, hint) for hint in group])
             if hints:
                 await _record(connection, operator, [hint.event_id for hint in hints])
             await context.faults.reach("replay.reopened")
-    return Requeued(event_ids=tuple(done), skipped=skipped, owed=tuple(owed))
+    return Requeued(event_ids=tuple(done), skipped=skipped)
 
 
 async def _record(connection: Connection, operator: Operator, event_ids: list[str]) -> None:

@@ -51,8 +51,6 @@ class Replayed(Struct, frozen=True, kw_only=True):
     event_ids: tuple[str, ...]
     #: Events left as they are, by id with the reason.
     skipped: dict[str, str]
-    #: Targets that may be rung.
-    owed: tuple[int, ...]
     #: Of a dry run: answers that would be others.
     differences: tuple[Difference, ...]
     #: Where to go on; None: this was the last page.
@@ -85,24 +83,22 @@ async def replay(
             dry_run=True,
             event_ids=previewed.event_ids,
             skipped=previewed.skipped,
-            owed=(),
             differences=previewed.differences,
             next_cursor=next_cursor,
         )
     async with context.database.transaction() as connection:
         rows, next_cursor = await _load(connection, wish, project)
-        done, skipped, owed = await _reopen(connection, rows)
+        done, skipped, raised = await _reopen(connection, rows)
         replayed = Replayed(
             dry_run=False,
             event_ids=tuple(done),
             skipped=skipped,
-            owed=tuple(owed),
             differences=(),
             next_cursor=next_cursor,
         )
         await _record(connection, operator, wish, project, replayed)
         await keep(connection, replayed)
-    log.info("events_replayed", events=len(done), targets=len(owed), skipped=len(skipped))
+    log.info("events_replayed", events=len(done), targets=raised, skipped=len(skipped))
     return replayed
 
 
@@ -128,16 +124,17 @@ async def _load(
 
 async def _reopen(
     connection: Connection, rows: Sequence[ListedEvent]
-) -> tuple[list[str], dict[str, str], list[int]]:
-    """(events reopened, events skipped with the reason, targets that are owed)."""
+) -> tuple[list[str], dict[str, str], int]:
+    """(events reopened, events skipped with the reason, how many targets are owed a sync for them)."""
     skipped: dict[str, str] = {}
     done: list[str] = []
-    owed: list[int] = []
+    raised = 0
     hints = await with_targets(connection, rows, skipped)
     for target, group in groupby(hints, key=lambda hint: hint.target):
-        owed.append(await inbox.raise_target(connection, target))
+        await inbox.raise_target(connection, target)
+        raised += 1
         done.extend([await reopen_hint(connection, hint) for hint in group])
-    return done, skipped, owed
+    return done, skipped, raised
 
 
 async def _record(

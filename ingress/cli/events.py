@@ -146,7 +146,7 @@ async def requeue(*, event_ids: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(requeued)
         return
-    click.echo(f"{len(requeued.event_ids)} events are pending again, for {len(requeued.owed)} targets.")
+    click.echo(f"{len(requeued.event_ids)} events are pending again: workers take them within seconds.")
     for event_id, reason in requeued.skipped.items():
         click.echo(f"left as it is: {event_id} ({reason})")
 

@@ -90,7 +90,6 @@ def _together(pages: Sequence[Replayed]) -> Replayed:
         dry_run=pages[0].dry_run,
         event_ids=tuple(event_id for page in pages for event_id in page.event_ids),
         skipped={event_id: why for page in pages for event_id, why in page.skipped.items()},
-        owed=tuple(sorted({target for page in pages for target in page.owed})),
         differences=tuple(one for page in pages for one in page.differences),
         next_cursor=None,
     )
@@ -98,7 +97,7 @@ def _together(pages: Sequence[Replayed]) -> Replayed:
 
 def _print_replayed(done: Replayed) -> None:
     if not done.dry_run:
-        click.echo(f"{len(done.event_ids)} events are pending again, for {len(done.owed)} targets.")
+        click.echo(f"{len(done.event_ids)} events are pending again: workers take them within seconds.")
     elif done.differences:
         print_table(
             ("project", "user", "app", "feature", "now", "would be"),

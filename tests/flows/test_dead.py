@@ -168,9 +168,8 @@ async def test_failed_events_of_a_dead_target_wait_on_it_and_are_listed_with_it(
 async def test_a_retried_target_has_one_try_and_its_user_then_gets_what_was_paid(path: EventPath) -> None:
     customer = await kill_customer(path)
     assert not await path.is_granted()
-    retried = await retry_dead(path.context, None, customer, ANNA, reason=" the worker has memory now ")
+    await retry_dead(path.context, None, customer, ANNA, reason=" the worker has memory now ")
     (target,) = await path.targets()
-    assert retried.owed == (target["id"],)
     assert (target["state"], target["claims"], target["failures"]) == ("active", 9, 7)
     assert await path.owed_targets() == [target["id"]], "due at once"
     await path.drain()
