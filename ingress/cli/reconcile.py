@@ -5,6 +5,7 @@ import sys
 import click
 
 from domain.context import Context
+from domain.errors import FieldError, Invalid
 from domain.flows.reconcile import (
     Drift,
     RunDetail,
@@ -43,7 +44,7 @@ EXIT_UNENDED = 1
     is_flag=True,
     help="Give up the running pass (or --run) instead: it cannot end.",
 )
-@click.option("--reason", help="Why it is given up, for the audit log and the run.")
+@click.option("--reason", help="Why, for the audit log; of --abandon, for whoever looks at the run, too.")
 @json_option
 @command
 async def reconcile(
@@ -65,6 +66,7 @@ async def reconcile(
     A pass that a dead process left behind is carried on first. One at a time: --abandon ends what cannot end.
     """
     if is_abandoned:
+        _refuse_beside_abandon(user_id, check=check, full=full, is_list=is_list)
         await _give_up(project, run_id, reason, as_json=as_json)
         return
     if is_list or run_id is not None:
@@ -72,7 +74,7 @@ async def reconcile(
         return
     wish = Wish(project=project, user_id=user_id, is_check=check, is_full=full)
     async with opened("stripe-cli") as context:
-        detail = await _run(context, wish)
+        detail = await _run(context, wish, reason)
     if as_json:
         print_json(detail)
     else:
@@ -81,6 +83,15 @@ async def reconcile(
         sys.exit(EXIT_UNENDED)
     if check and detail.drifts:
         sys.exit(EXIT_DRIFT)
+
+
+def _refuse_beside_abandon(user_id: str | None, *, check: bool, full: bool, is_list: bool) -> None:
+    """Whoever names more may mean another pass than the one that is running."""
+    if user_id is not None or check or full or is_list:
+        said = FieldError(
+            "--abandon", "goes with --run, --project and --reason alone; a new pass is another call"
+        )
+        raise Invalid("The call does not say what to do.", errors=(said,))
 
 
 async def _give_up(project: str | None, run_id: str | None, reason: str | None, *, as_json: bool) -> None:
@@ -121,13 +132,13 @@ async def _look_back(project: str | None, run_id: str | None, *, as_json: bool) 
     )
 
 
-async def _run(context: Context, wish: Wish) -> RunDetail:
+async def _run(context: Context, wish: Wish, reason: str | None) -> RunDetail:
     with progress("comparing") as show:
         left = await find_unattended(context)
         if left is not None:
             click.echo(f"{left} goes on first; `tollhouse reconcile --abandon` gives it up.", err=True)
             await see_through(context, left, progress=show)
-        run = await begin(context, wish, this_operator())
+        run = await begin(context, wish, this_operator(), reason=reason)
         await see_through(context, run.id, progress=show)
     return await show_run(context, None, run.id)
 

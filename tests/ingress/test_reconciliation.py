@@ -118,6 +118,7 @@ async def test_the_terminal_ends_with_4_where_a_check_finds_a_drift(
     assert (await type_in(settings, "reconcile", **stripe)).exit_code == 3
     stuck = await type_in(settings, "reconcile", **stripe)
     assert (stuck.exit_code, "`tollhouse reconcile --abandon` gives it up" in stuck.stderr) == (3, True)
+    assert (await type_in(settings, "reconcile", "--abandon", "--check")).exit_code == 2
     given_up = await type_in(settings, "reconcile", "--abandon", "--reason", "no rights")
     assert "is over at disputes, given up by" in given_up.stdout, given_up.output
     shown = await type_in(settings, "reconcile", "--runs")

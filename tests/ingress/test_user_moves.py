@@ -73,6 +73,8 @@ async def test_a_user_is_renamed_merged_exported_and_erased_in_a_terminal(settin
         why = ("--reason", "asked to")
         assert "nothing is in the way" in await typed("rename", "u_1", "u_10", *why, "--dry-run")
         assert "u_1 is u_10 now" in await typed("rename", "u_1", "u_10", *why)
+        assert "Next: tollhouse users show u_10 --project acme" in await typed("show", "u_1")
+        assert "name that one" in await typed("export", "u_1", code=2)
         assert "Nothing was written" in await typed("merge", "u_10", "u_1", *why, "--dry-run")
         assert "is u_1's" in await typed("merge", "u_10", "u_1", *why)
         assert customer["id"] in await typed("export", "u_1")
