@@ -197,6 +197,10 @@ class Unavailable(TollhouseError):
         self.alarm = alarm
 
 
+class ReplayedFailure(Unavailable):
+    """Stripe keeps a failure of its own (5xx) under an idempotency key for a day: only another one helps."""
+
+
 class DeadlineExceeded(Unavailable):
     """The whole request took too long; the caller is told `detail`, because it may be the slow one."""
 

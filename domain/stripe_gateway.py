@@ -16,7 +16,7 @@ import stripe
 from stripe import oauth_error
 
 from domain import metrics
-from domain.errors import Broken, ObjectMissing, TollhouseError, Unavailable
+from domain.errors import Broken, ObjectMissing, ReplayedFailure, TollhouseError, Unavailable
 from domain.settings import Settings, rate_of, stripe_mode
 
 JsonObject = dict[str, Any]
@@ -162,6 +162,7 @@ class StripeGateway:
         """POST. The same key and params give the same object however often it is called (for 24 hours).
 
         Raises:
+            ReplayedFailure: Stripe failed at an earlier call with this key, and says so again for a day.
             Unavailable, Broken: by `FAMILIES`.
         """
         return await self._call("post", path, params, {"idempotency_key": idempotency_key})
@@ -224,7 +225,8 @@ def _translated(path: str) -> Any:
 def _translate(error: stripe.StripeError, path: str) -> Unavailable | Broken:
     match FAMILIES.get(type(error), "broken"):
         case "away":
-            return Unavailable(f"Stripe did not answer {path}: {_said(error)}")
+            said = f"Stripe did not answer {path}: {_said(error)}"
+            return ReplayedFailure(said) if _is_replayed(error) else Unavailable(said)
         case "slow_down":
             return SlowDown(f"Stripe answered 429 to {path}")
         case "refused":
@@ -238,6 +240,12 @@ def _translate(error: stripe.StripeError, path: str) -> Unavailable | Broken:
             return _refused(error, path)
         case "broken":
             return Broken(f"Stripe refused {path}: {_said(error)}")
+
+
+def _is_replayed(error: stripe.StripeError) -> bool:
+    """Whether an earlier call under the same idempotency key had this answer."""
+    headers: Any = error.headers or {}
+    return any(name.lower() == "idempotent-replayed" for name in headers)
 
 
 def _translate_request(error: stripe.StripeError, path: str) -> Unavailable | Broken:

@@ -86,7 +86,9 @@ async def _expire(context: Context, session: OpenSession) -> str:
     path = f"/v1/checkout/sessions/{session.session_id}"
     stripe = context.stripe_or_raise
     try:
-        expired = await stripe.create(f"{path}/expire", {}, idempotency_key=f"expire:{session.ref}")
+        # A key of its own each time: Stripe would repeat a failure under the same one for a day, in which the
+        # user could open no page. Expiring twice is a refusal, which is looked into below.
+        expired = await stripe.create(f"{path}/expire", {}, idempotency_key=f"expire:{uuid.uuid4()}")
     except ObjectMissing:
         return "expired"
     except StripeRefused:

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Broken, Conflict, Unavailable
+from domain.errors import Broken, Conflict, ReplayedFailure, Unavailable
 from domain.flows.link import link_customer
 from domain.flows.make_user import lock_or_make_user
 from domain.store import checkouts, imports
@@ -88,8 +88,9 @@ async def _create_and_link(context: Context, row: CustomerRow, user_id: str) -> 
             {"metadata": metadata},
             idempotency_key=f"customer:{row.ref}:{row.generation}",
         )
-    except Broken:
-        # Stripe replays a refusal under the same key for a day; the next attempt must be a new one.
+    except (Broken, ReplayedFailure):
+        # Stripe replays a refusal or a failure under the same key for a day; the next attempt must be a new
+        # one. Should the failed call have made a customer after all, nobody was told of that one.
         async with context.database.transaction() as connection:
             await checkouts.raise_generation(connection, row.ref, row.generation)
         raise

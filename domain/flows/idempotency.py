@@ -17,7 +17,8 @@ A door asks `ingress.repeating.answer_once(call, work)`; `work` gets an `Attempt
 
 What is kept: the answer of a success, for a day. A refusal (4xx) changed nothing and frees its key, for the
 same body or another one; a refusal that passes by itself (`retry_after_s`), a failure (5xx) or a death leaves
-the key with its body, and the same call goes on where it stopped, with the same id.
+the key with its body, and the same call goes on where it stopped, with the same id. A failure that Stripe
+itself keeps under its idempotency key frees ours, too.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Conflict, FieldError, Invalid, Rejected, Unavailable
+from domain.errors import Conflict, FieldError, Invalid, Rejected, ReplayedFailure, Unavailable
 from domain.store import idempotency
 from domain.store.idempotency import KeyName, KeyRow
 from domain.store.session import Connection
@@ -201,7 +202,9 @@ async def _attempt(
 
 async def _let_go(context: Context, attempt: Attempt, error: BaseException) -> None:
     """Whoever sends the call again need not wait for the lease; where this fails, it runs out."""
-    is_over = isinstance(error, Rejected) and error.retry_after_s is None
+    is_refused = isinstance(error, Rejected) and error.retry_after_s is None
+    # Under keys made of this id Stripe would say the same for a day: the next attempt is a call of its own.
+    is_over = is_refused or isinstance(error, ReplayedFailure)
     let_go = idempotency.forget_key if is_over else idempotency.release_key
     with suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(LET_GO_S), context.database.connection() as connection:

@@ -7,12 +7,13 @@ and `apply` compare each feature. What is set in the dashboard beside (texts, li
 
 import asyncio
 import time
+import uuid
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from domain.context import Context
-from domain.errors import Conflict
+from domain.errors import Conflict, ReplayedFailure
 from domain.flows.read_budget import CLAIM_WAIT_S, budget_of, patient_budget
 from domain.rules.catalog import Catalog, StripeChange, StripePlan
 from domain.rules.portal_settings import (
@@ -96,20 +97,24 @@ class PortalConfigurations:
 
     async def _make(self, project: str, wanted: PortalSettings) -> str:
         names = self._names(project)
-        made = await self._context.stripe_or_raise.create(
-            PATH, creation_params(names, wanted), idempotency_key=creation_key(names, wanted)
-        )
+        params, key = creation_params(names, wanted), creation_key(names, wanted)
+        try:
+            made = await self._context.stripe_or_raise.create(PATH, params, idempotency_key=key)
+        except ReplayedFailure:
+            # Two at once may make one each now: the older one is found from then on.
+            key = f"portal:{uuid.uuid4()}"
+            made = await self._context.stripe_or_raise.create(PATH, params, idempotency_key=key)
         configuration_id: str = made["id"]
         log.info("portal_configuration_created", project=project, configuration=configuration_id)
         return configuration_id
 
     async def _change(self, found: JsonObject, wanted: PortalSettings) -> None:
-        before = found["metadata"].get("tollhouse_settings")
         await self._context.stripe_or_raise.create(
             f"{PATH}/{found['id']}",
             {"features": wanted.features, "metadata": {"tollhouse_settings": wanted.digest}},
-            # With what it was: back to an earlier catalog within a day is another change, not the same again.
-            idempotency_key=f"portal:{found['id']}:{before}:{wanted.digest}:{found['updated']}",
+            # For the SDK's own second try alone: the same change twice is one, and Stripe would repeat a
+            # failure under the same key for a day.
+            idempotency_key=f"portal:{uuid.uuid4()}",
         )
         log.info("portal_configuration_changed", configuration=found["id"])
 

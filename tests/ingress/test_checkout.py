@@ -328,6 +328,25 @@ async def test_a_definitive_refusal_of_a_customer_is_not_replayed_for_ever(
     assert (await client.post(PATH, json=BODY)).status_code == 201
 
 
+async def test_a_failure_that_stripe_keeps_under_a_key_stands_in_nobodys_way(
+    running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
+) -> None:
+    """Stripe repeats a 5xx under its idempotency key for a day."""
+    await stripe.fail("/v1/customers", method="POST", status=500, saved=True)
+    assert (await client.post(PATH, json=BODY)).status_code == 201
+    [customer] = await rows(running, "stripe_customers")
+    assert (customer["generation"], count(stripe, "customer")) == (2, 1)
+
+    await stripe.fail("/v1/checkout/sessions/*/expire", status=500, saved=True)
+    assert (await client.post(PATH, json=BODY)).status_code == 503
+    assert (await client.post(PATH, json=BODY)).status_code == 201
+
+    key = {"Idempotency-Key": "click-1"}
+    await stripe.fail("/v1/checkout/sessions", method="POST", status=500, saved=True)
+    assert (await client.post(PATH, json=BODY, headers=key)).status_code == 503
+    assert (await client.post(PATH, json=BODY, headers=key)).status_code == 201
+
+
 async def test_a_deleted_customer_is_replaced_by_a_new_one(
     running: Running, client: httpx2.AsyncClient
 ) -> None:

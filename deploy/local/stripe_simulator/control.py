@@ -67,6 +67,7 @@ class FailWish(Wish, frozen=True, kw_only=True):
     stall: bool = False
     cut: bool = False
     when: str = "before"
+    saved: bool = False
     share: float = 1.0
     clear: bool = False
 
@@ -158,6 +159,8 @@ def fail(simulator: Simulator, wish: FailWish, _path: Json) -> Json:
             raise StripeError(f"when is {wish.when!r}: use 'before' or 'after'")
         if wish.times is not None and wish.times < 1:
             raise StripeError("times must be at least 1, or null: until cleared")
+        if wish.saved and wish.status is None:
+            raise StripeError("only a failure is saved: name its status")
         if not 0 <= wish.share <= 1:
             raise StripeError("share is a part of the calls: between 0 and 1")
         if wish.status is None and not wish.latency_s and not wish.stall and not wish.cut:

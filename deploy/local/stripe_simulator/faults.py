@@ -41,6 +41,8 @@ class Fault:
     cut: bool = False
     #: `before`: the call has no effect. `after`: it takes effect, but its answer is lost.
     when: str = "before"
+    #: An Idempotency-Key replays the failure from then on, as Stripe does with a 5xx of a call that began.
+    saved: bool = False
     #: Which part of the calls that match it applies to, at random.
     share: float = 1.0
 
@@ -49,12 +51,12 @@ class Fault:
 
 
 class InjectedFailure(StripeError):
-    """A failure that a test asked for; an Idempotency-Key never replays it."""
+    """A failure that a test asked for; an Idempotency-Key replays it only where the test says so."""
 
     def __init__(self, fault: Fault) -> None:
         status = fault.status or 500
         typical = TYPICAL.get(status, SERVER_ERROR if status >= 500 else CLIENT_ERROR)  # noqa: PLR2004 (HTTP)
-        super().__init__(typical["message"], status=status, is_saved=False)
+        super().__init__(typical["message"], status=status, is_saved=fault.saved)
         self.error = {**typical}
         self._body = fault.body
 

@@ -107,7 +107,7 @@ class Api:
                 await self._suffer(fault, request, "before")
             if request.method == "GET":
                 account = self._simulator.read_lag.view(account, request.scope["path"])
-            answer = self._replay_or_run(request, request_id, account, target, (key, form))
+            answer = self._replay_or_run(request, request_id, account, target, (key, form), fault)
             if fault is not None:
                 await self._suffer(fault, request, "after")
         return replace(answer, is_cut=True) if fault is not None and fault.cut else answer
@@ -119,6 +119,7 @@ class Api:
         account: Account,
         target: tuple[Operation, tuple[str, ...]],
         asked: tuple[str | None, dict[str, Raw]],
+        fault: Fault | None,
     ) -> Answer:
         key, form = asked
         path: str = request.scope["path"]
@@ -127,6 +128,8 @@ class Api:
             return Answer(saved["status"], saved["body"].encode(), saved["request_id"], is_replay=True)
         call_of = {"id": request_id, "idempotency_key": key}
         try:
+            if fault is not None and fault.saved:
+                raise InjectedFailure(fault)
             named = "stripe-version" in request.headers
             body = run(
                 account, target, form, base_url=base_url(request), request=call_of, names_version=named
@@ -145,7 +148,7 @@ class Api:
 
     async def _suffer(self, fault: Fault, request: Request, moment: str) -> None:
         """Apply an injected fault before or after the call takes effect."""
-        if fault.when != moment:
+        if fault.when != moment or fault.saved:
             return
         if fault.latency_s or fault.stall:
             await self._hang(request, None if fault.stall else fault.latency_s)
