@@ -24,11 +24,11 @@ from domain.flows.reconcile import (
     carry_out,
     every_drift,
     run_once,
-    see_through,
     show_run,
 )
 from domain.flows.reconcile.run import last_night
 from domain.flows.record_action import Operator
+from domain.flows.recover import recover
 from domain.rules.drift import KINDS
 from domain.rules.events import OLD_NAMES, USED
 from domain.settings import Settings
@@ -481,17 +481,18 @@ async def test_a_pass_that_cannot_end_is_given_up_whoever_is_at_it_and_the_next_
     await run_once(path.context)
     assert len(await path.rows("SELECT 1 FROM reconciliation_runs")) == 1, "not begun anew in the same night"
 
-    # Another process is in the middle of a step.
+    # A recovery is in the middle of a step, and must not take the pass for done.
     await path.stripe.clear_faults()
     await path.stripe.fail("/v1/disputes", latency_s=0.3, times=1)
-    held = await begin(path.context, Wish(is_full=True), OPERATOR)
-    at_work = asyncio.create_task(see_through(path.context, held.id))
+    at_work = asyncio.create_task(recover(path.context, OPERATOR))
+    stage = "SELECT run_id FROM reconciliation_runs WHERE state = 'running' AND stage = 'disputes'"
     async with asyncio.timeout(10):
-        while (await show_run(path.context, None, held.id)).run.stage != "disputes":  # noqa: ASYNC110 - a row
+        while not (held := await path.rows(stage)):  # noqa: ASYNC110 - a row of Postgres has no event
             await asyncio.sleep(0.01)
-    stopped = await abandon(path.context, held.id, OPERATOR)
-    await at_work
-    assert (await show_run(path.context, None, held.id)).run == stopped
+    stopped = await abandon(path.context, held[0]["run_id"], OPERATOR)
+    with pytest.raises(Conflict, match=r"did not come to its end \(abandoned: given up by cli:tester\)"):
+        await at_work
+    assert (await show_run(path.context, None, stopped.id)).run == stopped
 
     detail = await reconcile(path)
     assert types(detail) == {"missing_subscription": 1}
