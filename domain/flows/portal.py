@@ -237,13 +237,18 @@ def _choose(choices: Sequence[Choice], group: str | None) -> Choice:
     if not found:
         raise refuse_flow("no_subscription", group)
     if len(found) > 1 and group is None:
-        groups = ", ".join(sorted({choice.group or "none" for choice in found}))
         raise Invalid(
-            "This user has several subscriptions: say which one.",
-            errors=(FieldError("flow.group", f"required here, one of: {groups}"),),
+            "This user has several subscriptions: say which one; one of add-ons alone is in no group, and "
+            "reached from the portal's first page (leave `flow` out).",
+            errors=(FieldError("flow.group", _said_groups(found)),),
             code="portal_invalid",
         )
     return found[0]
+
+
+def _said_groups(found: Sequence[Choice]) -> str:
+    groups = sorted({choice.group for choice in found if choice.group is not None})
+    return f"required here, one of: {', '.join(groups)}" if groups else "none of them is in a group"
 
 
 def _switched_item(standing: _Standing, choice: Choice, flow: FlowWish) -> dict[str, Any]:

@@ -230,6 +230,23 @@ def form_of(flow: dict[str, Any]) -> dict[str, str]:
     return {"subscription": details["subscription"], "price": details["items"][0]["price"]}
 
 
+async def test_of_several_subscriptions_a_flow_names_groups_that_are_some(pages: Pages) -> None:
+    path = pages.path
+    customer = await path.make_customer("u_1")
+    await path.buy(customer, "extra_projects")
+    await path.buy(customer, "extra_projects")
+    await pages.synced()
+    ending = {"type": "subscription_cancel"}
+    refused = await pages.open("u_1", status=422, flow=ending)
+    assert [error["detail"] for error in refused["errors"]] == ["none of them is in a group"]
+    assert "first page" in refused["detail"]
+    await path.buy(customer, "pro")
+    await pages.synced()
+    refused = await pages.open("u_1", status=422, flow=ending)
+    assert [error["detail"] for error in refused["errors"]] == ["required here, one of: main"]
+    assert (await pages.open("u_1", flow={**ending, "group": "main"}))["url"]
+
+
 async def test_the_configuration_follows_the_catalog_and_an_operator_may_switch_it_off(pages: Pages) -> None:
     path = pages.path
     await path.buy(await path.make_customer("u_1"), "pro")
