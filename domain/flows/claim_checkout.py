@@ -82,6 +82,16 @@ class Claim(Struct, frozen=True):
     owed: tuple[int, ...] = ()
 
 
+class _Owing(Struct, frozen=True):
+    """Where the read of a session is looked for."""
+
+    project: str
+    user_key: int
+    #: The wish was made there; who the session's customer is, only Stripe knows.
+    target: TargetRef
+    session_id: str
+
+
 class _TooSoonError(Exception):
     """Takes the wish of a claim back: another one was read for a moment ago."""
 
@@ -124,7 +134,8 @@ async def claim_checkout(context: Context, syncer: Syncer, project: str, app: st
         target = _target(row, row.session_id)
         is_marked = await _mark_once(context, project, row, row.session_id, target)
         until = began + context.settings.read_back_s
-        is_read, owed = await _await_sync(context, syncer, target, row.session_id, until, is_marked=is_marked)
+        owing = _Owing(project, row.user_key, target, row.session_id)
+        is_read, owed = await _await_sync(context, syncer, owing, until, is_marked=is_marked)
         row = await _load(context, project, app, name)
         took_ms = round((time.monotonic() - began) * 1000, 1)
         log.info("checkout_claimed", session=row.session_id, is_read=is_read, state=row.status, ms=took_ms)
@@ -178,7 +189,7 @@ async def _mark_once(
 
 
 async def _await_sync(
-    context: Context, syncer: Syncer, target: TargetRef, session_id: str, until: float, *, is_marked: bool
+    context: Context, syncer: Syncer, owing: _Owing, until: float, *, is_marked: bool
 ) -> tuple[bool, tuple[int, ...]]:
     """Whether a wish that was open when this began was worked off, here or elsewhere, before `until`; and the
     target that still owes it.
@@ -188,7 +199,9 @@ async def _await_sync(
     was_open = is_marked
     while True:
         async with context.database.connection() as connection:
-            target_id = await checkouts.find_claimed_target(connection, target, session_id)
+            target_id = await checkouts.find_claimed_target(
+                connection, owing.project, owing.user_key, owing.target, owing.session_id
+            )
         if target_id is None:
             return was_open, ()
         was_open = True

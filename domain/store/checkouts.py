@@ -226,16 +226,28 @@ async def begin_claim(connection: Connection, project: str, ref: UUID, every_s: 
     return claimed is not None
 
 
-async def find_claimed_target(connection: Connection, target: TargetRef, session_id: str) -> int | None:
-    """The id of the target while a success page's wish waits on it; None: what was wished for is done."""
+async def find_claimed_target(
+    connection: Connection, project: str, user_key: int, target: TargetRef, session_id: str
+) -> int | None:
+    """The id of the target while a success page's wish waits on it; None: what was wished for is done.
+
+    Where the session is another one's of the user's customers, that one's, to whom the wish was sent on.
+    """
     return await connection.fetchval(  # type: ignore[no-any-return]
         """
         SELECT t.id FROM sync_targets t
-        WHERE t.kind = $1 AND t.stripe_id = $2
+        WHERE (t.kind, t.stripe_id) IN (
+                SELECT $3::text, $4::text
+                UNION SELECT 'customer', c.stripe_customer_id FROM stripe_customers c
+                WHERE c.project = $1 AND c.user_key = $2 AND c.stripe_customer_id IS NOT NULL)
           AND EXISTS (SELECT FROM webhook_events e
-                      WHERE e.target_kind = $1 AND e.target_ref = $2 AND e.state = 'pending'
-                        AND e.source = 'claim' AND e.object_id = $3)
+                      WHERE e.target_kind = t.kind AND e.target_ref = t.stripe_id AND e.state = 'pending'
+                        AND e.object_id = $5
+                        AND (e.source = 'claim' OR e.type = 'tollhouse.belongs_here'))
+        ORDER BY t.id LIMIT 1
         """,
+        project,
+        user_key,
         target.kind,
         target.stripe_id,
         session_id,

@@ -10,7 +10,9 @@ from deploy.local.stripe_simulator.testing import SimulatorHandle
 from domain.flows import claim_checkout as claims
 from domain.flows.idempotency import prune_keys
 from domain.flows.manage_keys import create_key
+from domain.flows.merge_users import MergeWish, merge_users
 from domain.flows.publish_catalog import publish_locally
+from domain.flows.record_action import Operator
 from domain.rules.catalog import Plan, Price
 from ingress import api
 from ingress.lifespan import Running
@@ -158,6 +160,20 @@ async def test_a_claim_that_stripe_is_too_slow_for_is_not_answered_as_read_and_g
     ended = await claims.claim_checkout(running.context, running.syncer, "acme", "editor", opened["id"])
     assert (ended.is_read, ended.claimed.state, ended.claimed.settled) == (True, "complete", True)
     assert ended.owed == ()
+
+
+async def test_a_claim_reads_a_page_of_a_customer_who_is_not_the_users_first(
+    running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
+) -> None:
+    """Opened before somebody logged in, paid after the two users were merged."""
+    await client.post(PATH, json={**BODY, "items": [{"plan": "pass", "price": "once"}]})
+    opened = (await client.post(PATH, json={**BODY, "user_id": "visitor_9"})).json()
+    wish = MergeWish(user_id="visitor_9", into_user_id="u_17", reason="logged in")
+    await merge_users(running.context, "acme", wish, Operator(actor="backend"))
+    await stripe.pay(opened["id"])
+    page = await claim(running, client, opened["id"])
+    assert (page.status_code, page.json()["user_id"], page.json()["state"]) == (200, "u_17", "complete")
+    assert page.json()["entitlements"]["export"]["reason"] == "subscription_active"
 
 
 async def test_a_delayed_payment_is_complete_and_not_settled(
