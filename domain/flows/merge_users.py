@@ -20,7 +20,7 @@ from domain.flows.name_user import refuse_moved, versions_of, which_user
 from domain.flows.read_catalog import Head
 from domain.flows.recompute import Recomputed, before_commit, publish, recompute_user
 from domain.flows.record_action import Operator, record_action
-from domain.rules.holdings import group_of, is_running
+from domain.rules.holdings import groups_of, is_running
 from domain.rules.new_grant import reason_faults
 from domain.store import checkouts, customers, moves
 from domain.store.session import Connection
@@ -216,9 +216,9 @@ async def _live(
     user = await customers.load_user(connection, user_key)
     now = user.clock_at or await context.now(connection)
     facts = await gather_facts(connection, project, user_key)
-    grouped = [(group_of(one, head.catalog), one) for one in facts.subscriptions if is_running(one, now)]
+    running = [one for one in facts.subscriptions if is_running(one, now)]
     pages = await checkouts.list_payable(connection, project, user_key)
-    return {(group, one.subscription_id) for group, one in grouped if group is not None} | {
+    return {(group, one.subscription_id) for one in running for group in groups_of(one, head.catalog)} | {
         (group, session_id) for session_id, groups in pages for group in groups
     }
 

@@ -21,8 +21,10 @@ from domain.flows.change_plan import (
     change_subscription,
     resume_subscription,
 )
+from domain.flows.merge_users import MergeWish, merge_users
 from domain.flows.publish_catalog import publish_locally, read_catalog
 from domain.flows.read_catalog import find_head
+from domain.flows.record_action import NOBODY
 from domain.flows.show_billing import show_billing
 from domain.model import EntitlementSet
 from domain.rules.billing import BillingSubscription
@@ -423,6 +425,10 @@ async def test_plans_of_two_groups_that_others_put_together_are_changed_by_eithe
         upgraded = await payer.change(TEAM, docs)
         assert isinstance(upgraded, Changed)
         assert held(await payer.read()) == {"docs.month": 1, "team.month": 1}
+        async with paying(path, "u_2", TEAM):
+            wish = MergeWish(user_id="u_2", into_user_id="u_1", reason="one person", dry_run=True)
+            merged = await merge_users(path.context, "acme", wish, NOBODY)
+            assert [one.group for one in merged.users.doubled] == ["main"]
         by_docs = Asked(project="acme", app="editor", user_id="u_1", group="docs")
         more = [TEAM, Item("docs", "month", 2)]
         await change_subscription(path.context, path.syncer, by_docs, more, "now")
