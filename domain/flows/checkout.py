@@ -165,12 +165,16 @@ async def _find_promotion(context: Context, wish: Wish, judged: Judged) -> str |
     except ObjectMissing:
         found = []
     products = {plan.product_id for plan in judged.catalog.plans.values()}
-    promotion = find_usable_code(found, products, judged.customer_id)
+    bought = {judged.catalog.plans[item.plan].product_id for item in wish.items}
+    promotion = find_usable_code(found, products, judged.customer_id, bought=bought)
     if promotion is None:
-        what = "unknown, over, another customer's, or its coupon is not limited to this project's products"
+        what = (
+            "unknown, over, another customer's, for nothing of these items, or its coupon is not limited to "
+            "this project's products"
+        )
         raise Invalid(
             "This promotion code cannot be used: in Stripe it has to be active, and its coupon's applies_to "
-            "has to list products of this project alone.",
+            "has to list products of this project alone, one of these items' among them.",
             code="checkout_invalid",
             errors=(FieldError("promotion_code", what),),
         )
