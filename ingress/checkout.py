@@ -73,6 +73,7 @@ class CheckoutBody(WireStruct, frozen=True):
         "price_not_in_stripe",
         "subscription_exists",
         "trial_used",
+        "already_bought",
         "currency_mismatch",
         "import_pending",
         "change_in_progress",

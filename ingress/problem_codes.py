@@ -119,6 +119,11 @@ CODES: dict[str, Code] = {
     ),
     "too_many_keys": Code(409, "the app has two live keys", "revoke one, or let one end"),
     "stripe_refused": Code(422, "Stripe refuses what was sent", "`errors` names Stripe's parameter"),
+    "already_bought": Code(
+        409,
+        "the user has bought the plan for a lifetime",
+        "leave it out; after a full refund it can be sold again",
+    ),
     "trial_used": Code(
         409, "the user had the trial: of the group, or of a plan that is in none", "ask without `trial_days`"
     ),

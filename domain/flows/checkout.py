@@ -26,7 +26,12 @@ from domain.flows.stripe_refusal import telling_refusals
 from domain.model import TargetRef
 from domain.rules.catalog import CheckoutOptions
 from domain.rules.events import internal_event
-from domain.rules.obstacles import OnExisting, refuse_existing, refuse_trial_elsewhere
+from domain.rules.obstacles import (
+    OnExisting,
+    refuse_existing,
+    refuse_lifetime_elsewhere,
+    refuse_trial_elsewhere,
+)
 from domain.rules.order import Item
 from domain.rules.promotion import find_usable_code
 from domain.store import checkouts, inbox
@@ -66,7 +71,8 @@ async def open_checkout(
     """A Stripe checkout session in which this user can buy these items.
 
     The user's other open ones of the same groups are over then, and with a trial those with the trial of the
-    same plan without a group. `attempt` None: a call nobody sends again.
+    same plan without a group; with a plan for a lifetime those with the same one. `attempt` None: a call
+    nobody sends again.
 
     Raises:
         Unknown: there is no such project or app.
@@ -133,6 +139,8 @@ async def _clear_the_way(
         raise refuse_existing(judged.catalog, wish.user_id, wish.items, (None, groups[0]), wish.on_existing)
     if await expire_others(context, project, customer.user_key, judged.trials, ref):
         raise refuse_trial_elsewhere(judged.trials)
+    if await expire_others(context, project, customer.user_key, judged.lifetimes, ref):
+        raise refuse_lifetime_elsewhere(judged.lifetimes)
 
 
 def _new_checkout(project: str, app: str, offer: _Offer, customer: OurCustomer, ref: UUID) -> NewCheckout:

@@ -16,7 +16,7 @@ from domain.errors import Conflict, ObjectMissing, Unavailable
 from domain.flows.read_budget import CLAIM_WAIT_S, budget_of
 from domain.model import TargetRef
 from domain.rules.events import internal_event
-from domain.rules.obstacles import TRIAL_PREFIX
+from domain.rules.obstacles import LIFETIME_PREFIX, TRIAL_PREFIX
 from domain.store import checkouts, group_locks, inbox
 from domain.store.checkouts import OpenSession
 from domain.stripe_gateway import StripeRefused
@@ -131,8 +131,8 @@ async def _release(context: Context, project: str, user_key: int, groups: Sequen
 
 
 def _busy(group: str) -> Conflict:
-    is_trial = group.startswith(TRIAL_PREFIX)
-    where = f"with the {group.replace(':', ' of ')}" if is_trial else f"in the group {group!r}"
+    is_group = not group.startswith((TRIAL_PREFIX, LIFETIME_PREFIX))
+    where = f"in the group {group!r}" if is_group else f"with the {group.replace(':', ' of ')}"
     return Conflict(
         f"Another checkout or change of this user {where} is under way: send it again when that has ended.",
         code="change_in_progress",

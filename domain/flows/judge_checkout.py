@@ -12,18 +12,21 @@ from domain.flows.gather_facts import gather_facts
 from domain.flows.read_catalog import find_head
 from domain.model import Subscription
 from domain.rules.catalog import Catalog
-from domain.rules.moment import judge, plans_given, read_sources
+from domain.rules.moment import judge, plans_given, plans_without_end, read_sources
 from domain.rules.obstacles import (
     OnExisting,
     choose_currency,
     find_existing,
+    list_lifetimes,
     list_lone_addons,
     list_trials,
     refuse_existing,
+    refuse_lifetimes,
     refuse_lone_addons,
     refuse_second_trial,
 )
 from domain.rules.order import Item, Order, judge_order, refuse_groups_together
+from domain.rules.purchase import purchase_sources
 from domain.rules.redirect import find_redirect_fault
 from domain.settings import Mode
 from domain.store import catalogs, checkouts, customers, facts
@@ -71,11 +74,13 @@ class Judged(Struct, frozen=True, kw_only=True):
     customer_id: str | None
     #: Trials of plans without a group, by their names; empty: none is asked for.
     trials: tuple[str, ...] = ()
+    #: What is bought for a lifetime, by its names.
+    lifetimes: tuple[str, ...] = ()
 
     @property
     def turns(self) -> tuple[str, ...]:
         """What the user may have one open page for."""
-        return (*self.order.groups, *self.trials)
+        return (*self.order.groups, *self.trials, *self.lifetimes)
 
 
 class _Standing(Struct, frozen=True, kw_only=True):
@@ -106,6 +111,9 @@ async def judge_checkout(context: Context, project: str, app: str, wish: Wish) -
         if lone := list_lone_addons(catalog, wish.items):
             refuse_lone_addons(lone, await _list_given_plans(connection, catalog, app, wish.user_id, at))
         _refuse_obstacles(catalog, wish, order, standing, at)
+        lifetimes = list_lifetimes(catalog, wish.items)
+        if lifetimes:
+            refuse_lifetimes(lifetimes, wish.items, await _list_owned(connection, catalog, wish.user_id, at))
         return Judged(
             catalog=catalog,
             order=order,
@@ -113,6 +121,7 @@ async def judge_checkout(context: Context, project: str, app: str, wish: Wish) -
             lines=[await _find_line(connection, project, item) for item in wish.items],
             customer_id=standing.customer_id,
             trials=list_trials(catalog, order, wish.items) if wish.trial_days else (),
+            lifetimes=lifetimes,
         )
 
 
@@ -120,10 +129,13 @@ async def refuse_obstacles(context: Context, project: str, wish: Wish, judged: J
     """The same question again, by whoever has the turn: another checkout may have been paid meanwhile.
 
     Raises:
-        Conflict: a subscription or a trial of the user is in the way.
+        Conflict: a subscription, a trial or a lifetime of the user is in the way.
     """
     async with context.database.connection() as connection:
         standing, at = await _read_standing(context, connection, project, wish.user_id)
+        if judged.lifetimes:
+            owned = await _list_owned(connection, judged.catalog, wish.user_id, at)
+            refuse_lifetimes(judged.lifetimes, wish.items, owned)
     _refuse_obstacles(judged.catalog, wish, judged.order, standing, at)
 
 
@@ -144,6 +156,15 @@ async def _list_given_plans(
         return set()
     known = await gather_facts(connection, catalog.project, user.user_key)
     return plans_given(judge(read_sources(known, catalog, app), at))
+
+
+async def _list_owned(connection: Connection, catalog: Catalog, user_id: str, at: datetime) -> set[str]:
+    """Plans that the user has bought once, refunds and disputes counted, and has without an end."""
+    user = await customers.find_user(connection, catalog.project, user_id)
+    if user is None:
+        return set()
+    known = await gather_facts(connection, catalog.project, user.user_key)
+    return plans_without_end(judge(purchase_sources(known.purchases, catalog), at))
 
 
 async def _read_standing(

@@ -91,6 +91,15 @@ def plans_given(moment: Moment) -> set[str]:
     }
 
 
+def plans_without_end(moment: Moment) -> set[str]:
+    """Keys of the plans that give something at that moment, with no end of it known."""
+    return {
+        one.source.plan.key
+        for one in moment.judged
+        if one.span.is_live and one.span.access_ends_at is None and one.source.plan is not None
+    }
+
+
 def _settle_requirements(judged: list[Judged]) -> list[Judged]:
     """An add-on counts only while the plan it requires gives access, and no longer than that one."""
     if not any(_requirement(one) for one in judged):

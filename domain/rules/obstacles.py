@@ -1,4 +1,7 @@
-"""What a user holds that stands in the way of a checkout: a subscription, a trial, a currency. Pure."""
+"""What a user holds that stands in the way of a checkout: a subscription, a trial, a lifetime, a currency.
+
+Pure.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -16,8 +19,8 @@ from domain.rules.order import Item, Order
 #: so no session is opened whichever it is; they differ in the call that the refusal proposes.
 OnExisting = Literal["refuse", "add", "switch"]
 
-#: Before a plan's key: its trial, where it is in no group.
-TRIAL_PREFIX = "trial:"
+#: Before a plan's key: its trial, where it is in no group; and that it is had for life.
+TRIAL_PREFIX, LIFETIME_PREFIX = "trial:", "lifetime:"
 CHANGE_PATH = "/api/v1/subscription/change"
 
 
@@ -86,6 +89,54 @@ def refuse_trial_elsewhere(trials: Sequence[str]) -> Conflict:
         "Leave trial_days out.",
         code="trial_used",
         errors=(FieldError("trial_days", "the trial was used on another page"),),
+    )
+
+
+def list_lifetimes(catalog: Catalog, items: Sequence[Item]) -> tuple[str, ...]:
+    """Names of what is bought once for a lifetime, sorted: none of them is a group's name.
+
+    Only what a second purchase adds nothing to: add-ons add up, and of units there may be more.
+    """
+    bought = [(catalog.plans[item.plan], item.price) for item in items]
+    plans = {
+        plan.key
+        for plan, price in bought
+        if plan.prices[price].is_one_time and plan.prices[price].duration_days is None
+        if plan.kind == "base" and not any(given.per_unit for given in plan.grants.values())
+    }
+    return tuple(f"{LIFETIME_PREFIX}{plan}" for plan in sorted(plans))
+
+
+def refuse_lifetimes(lifetimes: Sequence[str], items: Sequence[Item], owned: Collection[str]) -> None:
+    """Nobody pays twice for what lasts. `owned`: plans that the user has bought, without an end.
+
+    Raises:
+        Conflict: one of these is among them.
+    """
+    named = {lifetime.removeprefix(LIFETIME_PREFIX) for lifetime in lifetimes} & set(owned)
+    if named:
+        raise _already_bought(
+            sorted(named),
+            tuple(
+                FieldError(f"items[{index}].plan", "the user has bought it for a lifetime: leave it out")
+                for index, item in enumerate(items)
+                if item.plan in named
+            ),
+        )
+
+
+def refuse_lifetime_elsewhere(lifetimes: Sequence[str]) -> Conflict:
+    """The refusal where a page with one of these was paid a moment ago, not in the mirror yet."""
+    plans = [lifetime.removeprefix(LIFETIME_PREFIX) for lifetime in lifetimes]
+    return _already_bought(plans, (FieldError("items", "one of them was paid on another page"),))
+
+
+def _already_bought(plans: Sequence[str], errors: tuple[FieldError, ...]) -> Conflict:
+    return Conflict(
+        f"This user has bought {', '.join(plans)} for a lifetime: once more would give nothing. Leave it "
+        "out; after a full refund it can be bought again.",
+        code="already_bought",
+        errors=errors,
     )
 
 

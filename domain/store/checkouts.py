@@ -20,7 +20,8 @@ class NewCheckout(Struct, frozen=True, kw_only=True):
     mode: str
     #: JSON: [{plan, price, quantity}].
     items: bytes
-    #: Catalog groups of its recurring plans, and trials of those without one (`trial:` and the plan).
+    #: Catalog groups of its recurring plans, trials of those without one (`trial:` and the plan), and what it
+    #: sells for a lifetime (`lifetime:` and the plan).
     groups: tuple[str, ...] = ()
 
 

@@ -13,6 +13,7 @@ from domain.flows.manage_keys import create_key
 from domain.flows.merge_users import MergeWish, merge_users
 from domain.flows.publish_catalog import publish_locally
 from domain.flows.record_action import Operator
+from domain.flows.sync_user import sync_user
 from domain.rules.catalog import Plan, Price
 from ingress import api
 from ingress.lifespan import Running
@@ -247,6 +248,43 @@ async def test_of_two_open_pages_with_a_trial_of_a_plan_without_a_group_one_can_
         for target in await rows(running, "sync_targets"):
             await running.syncer.sync_target(target["id"])
     assert (await client.post(PATH, json=plain)).status_code == 201
+    assert await rows(running, "checkout_turns") == []
+
+
+async def test_what_lasts_a_lifetime_is_sold_once_until_it_is_given_back(
+    running: Running, stripe: SimulatorHandle, client: httpx2.AsyncClient
+) -> None:
+    base = make_catalog()
+    once = Price(key="once", currency="usd", amounts={"usd": 29900})
+    founder = msgspec.structs.replace(
+        base.plans["pass"], key="founder", product_id="acme_founder", prices={"once": once}
+    )
+    catalog = msgspec.structs.replace(base, plans={**base.plans, "founder": founder})
+    await stripe.seed(**(await publish_locally(running.context, {"acme": catalog})).stripe)
+    forever, passes = ({**BODY, "items": [{"plan": plan, "price": "once"}]} for plan in ("founder", "pass"))
+    opened = [(await client.post(PATH, json=body)).json() for body in (forever, passes, passes, forever)]
+    states = [(await read(running, f"/v1/checkout/sessions/{one['id']}"))["status"] for one in opened]
+    assert states == ["expired", "open", "open", "open"]
+    # Nobody has told us of the payment: ending that page finds out.
+    await stripe.pay(opened[3]["id"])
+    for _ in range(2):
+        twice = await client.post(PATH, json=forever)
+        assert (twice.status_code, twice.json()["code"]) == (409, "already_bought"), twice.text
+        for target in await rows(running, "sync_targets"):
+            await running.syncer.sync_target(target["id"])
+    assert twice.json()["errors"][0]["field"] == "items[0].plan"
+    beside = {**BODY, "items": [*BODY["items"], *forever["items"]]}
+    assert (await client.post(PATH, json=beside)).json()["code"] == "already_bought"
+    others = {**forever, "user_id": "u_other"}
+    assert [(await client.post(PATH, json=body)).status_code for body in (passes, others)] == [201, 201]
+    # Who has half of it back still has it; who has all of it back may buy it again.
+    [charge] = stripe.account.rows["charge"]
+    operator = Operator(actor="cli:anna", request_id=None)
+    for half, status in enumerate((409, 201)):
+        wish = {"charge": charge, "amount": 29900 // 2}
+        await running.context.stripe_or_raise.create("/v1/refunds", wish, idempotency_key=f"half {half}")
+        await sync_user(running.context, running.syncer, "acme", BODY["user_id"], operator)
+        assert (await client.post(PATH, json=forever)).status_code == status
     assert await rows(running, "checkout_turns") == []
 
 
