@@ -4,6 +4,7 @@ import asyncio
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -131,6 +132,7 @@ async def test_no_statement_makes_the_driver_ask_the_server_what_an_array_is(con
         "int": [-1],
         "text": ["a,b"],
         "timestamptz": [datetime(2026, 1, 1, tzinfo=UTC)],
+        "uuid": [UUID(int=7)],
     }
     used = {
         name
