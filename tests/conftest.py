@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import asyncpg
+import hypothesis
 import msgspec
 import pytest
 import redis
@@ -23,6 +24,9 @@ from domain.store import schema
 from tests.memory import leave_directory, take_directory
 
 PEPPER = "ab" * 32
+# How long an example takes is no rule: a busy machine, or probes being taken out of the code, make one slow.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 _numbers = itertools.count()
 _in_memory = pytest.StashKey[Path]()
 _ended_with = pytest.StashKey[int]()
