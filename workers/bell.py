@@ -58,6 +58,8 @@ class Bell:
         self._waiting: set[int] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: The batch under way; a cancelled task leaves its thread at work.
+        self._batch: asyncio.Task[None] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Bell":
@@ -71,6 +73,8 @@ class Bell:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._batch is not None:
+            await asyncio.gather(self._batch, return_exceptions=True)
         try:
             await self.ring_now(self._take())
         except Unavailable:
@@ -95,8 +99,9 @@ class Bell:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            self._batch = asyncio.create_task(self.ring_now(self._take()))
             try:
-                await self.ring_now(self._take())
+                await asyncio.shield(self._batch)
             except Unavailable as error:
                 log.warning("bell_failed", error=error.detail)
                 await asyncio.sleep(PAUSE_S)

@@ -1,6 +1,8 @@
 """The bell: rings off the request, never fails it, and may be lost."""
 
 import asyncio
+import threading
+from typing import Any
 
 import dramatiq
 import pytest
@@ -48,6 +50,34 @@ async def test_what_waits_is_rung_when_the_process_ends() -> None:
     bell.ring([5])
     await bell.stop()
     assert rung(broker) == [5]
+
+
+class SlowBroker(StubBroker):
+    """Its queue takes a bell when it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__(middleware=[])
+        self.declare_queue(QUEUE)
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def enqueue(self, message: Any, *, delay: int | None = None) -> Any:
+        self.begun.set()
+        assert self.may_go_on.wait(30)
+        return super().enqueue(message, delay=delay)
+
+
+async def test_a_bell_that_is_being_rung_when_the_process_ends_is_rung() -> None:
+    broker = SlowBroker()
+    bell = Bell(broker)
+    bell.start()
+    bell.ring([7])
+    assert await asyncio.to_thread(broker.begun.wait, 30)
+    stopping = asyncio.create_task(bell.stop())
+    ended, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not ended, "its thread is at work still"
+    broker.may_go_on.set()
+    await stopping
+    assert rung(broker) == [7]
 
 
 async def test_too_many_bells_are_left_to_the_sweeper() -> None:
