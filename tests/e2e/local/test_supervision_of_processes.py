@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -29,7 +29,8 @@ def supervised(directory, *names):
             left = descendants_of(process.pid)
             process.kill()
             for pid in left:
-                if is_alive(pid):
+                # What had only its parent to live for may end by itself at any moment.
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
 
